@@ -1,0 +1,69 @@
+# The image of the sidecar: an interpreter, its pinned dependencies, the program; no shell script, compiler or pip.
+#
+#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" -t sidecar:0.1.0 .
+#   docker run --read-only -v ./sidecar.toml:/etc/sidecar/sidecar.toml:ro sidecar:0.1.0
+#
+# A build behind a mirror: --secret id=pip,src=pip.conf (it is mounted for the builder, and is in no layer).
+
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS builder
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    PIP_NO_COMPILE=1
+WORKDIR /build
+
+# pip stays in the builder's interpreter and installs into the environment from there.
+RUN python -m venv --without-pip /opt/sidecar
+
+# Dependencies first: this layer lasts until the lock changes.
+COPY requirements.lock ./
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    pip --python /opt/sidecar/bin/python install --require-hashes --only-binary :all: -r requirements.lock
+
+# The build backend is pinned in the lock of the tools, with its hashes; it stays in the builder.
+COPY requirements-dev.lock ./
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    sed -n '/^flit-core==/,/[^\\]$/p' requirements-dev.lock > build.lock \
+    && pip install --require-hashes --only-binary :all: -r build.lock
+
+COPY pyproject.toml README.md ./
+COPY sidecar ./sidecar
+# Bytecode is made here, once: the root filesystem of the pod is read-only, and a start without it costs half a second.
+# `unchecked-hash` lets Python trust it without looking at times, which layers and copies change.
+RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
+    && pip --python /opt/sidecar/bin/python install --no-deps --no-index dist/*.whl \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/sidecar
+
+FROM python:${PYTHON}-slim
+
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sidecar" \
+      org.opencontainers.image.description="Calls third-party APIs for the application beside it" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# The base brings pip; nothing is installed here any more.
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
+    && rm -rf /usr/local/lib/python*/ensurepip /root/.cache
+
+COPY --from=builder /opt/sidecar /opt/sidecar
+
+ENV PATH=/opt/sidecar/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+
+# A number, since Kubernetes' runAsNonRoot cannot judge a name.
+USER 65532:65532
+WORKDIR /
+
+# egress, admin (both on loopback: for this pod alone), telemetry, webhooks
+EXPOSE 4000 4001 4002 4003
+
+# No HEALTHCHECK: probes are Kubernetes' job, which asks /livez and /readyz and ignores this; in an image without a shell
+# tool it would start an interpreter every few seconds to ask the same.
+ENTRYPOINT ["sidecar"]
+CMD ["run", "-c", "/etc/sidecar/sidecar.toml"]

@@ -1,0 +1,70 @@
+# Everything a newcomer, a developer and CI do. Needs Python 3.11 or later with venv, and a registry that pip can reach.
+# No root, no system packages (only `make bench` may install some).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+	--custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format bench lock clean
+
+help: ## Say what there is.
+	@echo "make run     start a vendor, a sidecar before it, and calls through it (ARGS=--once: stop after them)"
+	@echo "make test    all tests (ARGS=\"tests/core -k alarm\": some of them)"
+	@echo "make lint    ruff, mypy, and hadolint if it is there"
+	@echo "make format  let ruff put the code in form"
+	@echo "make bench   side by side with other proxies; takes minutes, may install system packages"
+	@echo "make lock    pin the dependencies anew (UPGRADE=1: at their newest)"
+	@echo "make clean   remove what was made here"
+	@echo "PYTHON=python3.13 chooses the interpreter of the virtual environment ($(VENV))."
+
+run: $(VENV)/.run
+	@$(BIN)/python -m sidecar demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@if command -v hadolint >/dev/null 2>&1; then hadolint Dockerfile; else echo "hadolint is not here; Dockerfile not checked"; fi
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	@bash bench/run.sh $(ARGS)
+
+# A name of a registry or a path of this machine in a lock would not work elsewhere, so such a lock is refused.
+lock: $(VENV)/.dev
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.lock
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements-dev.in --constraint requirements.lock \
+		--output-file requirements-dev.lock
+	@! grep -nE '://|index-url|find-links|@ +file' requirements.lock requirements-dev.lock
+
+clean: ## The virtual environment too.
+	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip's script is the last thing that venv writes: when it is there, the environment is whole.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.13 ...")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# A stamp is written when all of a lock is installed, so the next run installs nothing until the lock changes.
+$(VENV)/.run: requirements.lock | $(BIN)/pip
+	@echo "installing what sidecar needs"
+	@$(PIP_INSTALL) --only-binary :all: -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock | $(BIN)/pip
+	@echo "installing what the tests need"
+	@$(PIP_INSTALL) -r requirements-dev.lock
+	@touch $@ $(VENV)/.run
