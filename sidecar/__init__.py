@@ -1,0 +1,36 @@
+"""The sidecar: a small daemon beside an application, which calls third-party APIs for it.
+
+The map. Imports go down this list, never up and never sideways; neighbours meet as protocols and plain callables,
+handed over by `app.py`.
+
+    __main__.py  cli.py   the commands: run, check, show, demo, version
+    demo/         a scripted vendor and the tour: tour.py stage.py steps.py step.py checks.py screen.py client.py vendor.py
+    app.py        the composition root: start, reload, drain
+    doors.py      every listener of the process            generation.py   one config, and all that was built from it
+    config/       model.py (gathers the sections) load.py reader.py walk.py problem.py show.py changes.py
+      rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
+                  headers.py
+    downstream/   towards the app: listener.py connection.py reader.py request.py router.py fields.py exchange.py
+                  respond.py
+    admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py
+    layers/       one policy per file; stack.py holds the order and why  << read this first
+                  observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py credentials.py
+                  service.py (a service's config) running.py (a service at work)
+    auth/         how a call becomes entitled: schemes.py credential.py app_token.py
+      secrets/    where stored material is read: store.py (the protocol) file.py held.py (kept current)
+    upstream/     towards the vendor: origin.py resolve.py guard.py (egress guard) tls.py proxy.py dial.py failures.py
+                  pool.py connection.py answer.py limits.py transport.py
+    telemetry/    metrics.py (every metric in one table) log.py (the canonical line) writer.py redact.py trace.py
+                  quiet.py
+    core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py clock.py alarm.py tasks.py section.py
+                  units.py secret.py headers.py paths.py hosts.py address.py ids.py
+
+The life of a call.
+
+    app -> listener -> connection, reader -> exchange: router -> service -> handler(call) ---> transport -> vendor
+           observe > deadline > admission > body_bound > access > rewrite > transform > credentials >
+    app <- exchange streams the body <- reply <-------------------------------------------------'
+           last byte sent, or given up: call.end(outcome); the endings run in reverse, once
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The vocabulary of the data plane: no I/O, no third-party imports but msgspec."""

@@ -1,0 +1,168 @@
+"""Errors: every way in which the sidecar itself says no or gives up, as a code, a status, and a sentence.
+
+The contract's table of error codes is this file. `downstream/respond.py` is the one place that turns these into HTTP.
+"""
+
+from sidecar.core.outcome import Outcome
+
+
+class SidecarError(Exception):
+    """An answer that the sidecar makes itself.
+
+    `detail` says what is true and what helps, `retry_after` is in seconds, `proxy_error` is the RFC 9209 error type
+    (section 2.3) for the `Proxy-Status` header.
+    """
+
+    code = "internal"
+    status = 500
+    title = "The sidecar failed"
+    proxy_error = "proxy_internal_error"
+    outcome = Outcome.REJECTED  # What the call counts as when it ends with this error.
+
+    def __init__(self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        if proxy_error is not None:
+            self.proxy_error = proxy_error
+
+
+class InternalError(SidecarError):
+    """A fault of ours; the traceback is in the log, the request id leads there."""
+
+
+# What the app got wrong, or may not do.
+
+
+class BadRequest(SidecarError):
+    """The request is malformed."""
+
+    code, status, title, proxy_error = "bad_request", 400, "Bad request", "http_request_error"
+
+
+class PathEscapes(SidecarError):
+    """Dot segments lead out of the service's base path."""
+
+    code, status, title, proxy_error = "path_escapes", 400, "The path leaves the base path", "http_request_error"
+
+
+class AppTokenMissing(SidecarError):
+    """`listen.app_token` is set and the request does not carry it."""
+
+    code, status, title, proxy_error = "app_token_missing", 401, "The app's token is missing", "http_request_denied"
+
+
+class HostNotAllowed(SidecarError):
+    """The Host header is none of ours: DNS rebinding."""
+
+    code, status, title, proxy_error = "host_not_allowed", 403, "Host not allowed", "http_request_denied"
+
+
+class NotAllowed(SidecarError):
+    """The access rules of the service do not contain this call."""
+
+    code, status, title, proxy_error = "not_allowed", 403, "Not allowed", "http_request_denied"
+
+
+class UnknownService(SidecarError):
+    """No such service."""
+
+    code, status, title, proxy_error = "unknown_service", 404, "Unknown service", "destination_not_found"
+
+
+class MethodNotAllowed(BadRequest):
+    """CONNECT and the like: refused with the reason."""
+
+    status, title, proxy_error = 405, "Method not allowed", "http_request_denied"
+
+
+class RequestTimeout(BadRequest):
+    """The app was too slow in sending its request."""
+
+    status, title = 408, "The request came too slowly"
+
+
+class BodyTooLarge(SidecarError):
+    """The request body is over the bound."""
+
+    code, status, title, proxy_error = "body_too_large", 413, "Body too large", "http_request_denied"
+
+
+class HeadersTooLarge(SidecarError):
+    """The request head is over the bound."""
+
+    code, status, title, proxy_error = "headers_too_large", 431, "Headers too large", "http_request_denied"
+
+
+# What we cannot take now.
+
+
+class Shed(SidecarError):
+    """We are full, and say so at once."""
+
+    code, status, title, proxy_error = "shed", 503, "The sidecar is full", "connection_limit_reached"
+
+
+class Draining(SidecarError):
+    """We are shutting down."""
+
+    code, status, title, proxy_error = "draining", 503, "The sidecar is shutting down", "destination_unavailable"
+
+
+class CredentialUnavailable(SidecarError):
+    """A credential could not be had; the detail says at which step."""
+
+    code, status, title = "credential_unavailable", 502, "Credential unavailable"
+    outcome = Outcome.FAILURE
+
+
+# What went wrong on the way to the vendor. `is_sent` tells whether the vendor may have seen the request.
+
+
+class UpstreamError(SidecarError):
+    """An attempt went wrong on the wire."""
+
+    status, outcome = 502, Outcome.FAILURE
+
+
+class DnsFailed(UpstreamError):
+    """The vendor's name could not be resolved."""
+
+    code, title, proxy_error = "dns_failed", "Name resolution failed", "dns_error"
+
+
+class AddressDenied(UpstreamError):
+    """The egress guard refused every address behind the name."""
+
+    code, title, proxy_error = "address_denied", "Address denied", "destination_ip_prohibited"
+
+
+class ConnectFailed(UpstreamError):
+    """No TCP connection."""
+
+    code, title, proxy_error = "connect_failed", "Connecting failed", "connection_refused"
+
+
+class TlsFailed(UpstreamError):
+    """No TLS session, or a certificate that does not verify."""
+
+    code, title, proxy_error = "tls_failed", "TLS failed", "tls_protocol_error"
+
+
+class UpstreamReset(UpstreamError):
+    """The vendor broke off."""
+
+    code, title, proxy_error = "upstream_reset", "The vendor broke off", "connection_terminated"
+
+
+class UpstreamProtocol(UpstreamError):
+    """What the vendor sent is not HTTP, or over its bounds."""
+
+    code, title, proxy_error = "upstream_protocol", "The vendor's answer is not valid HTTP", "http_protocol_error"
+
+
+class DeadlineExceeded(SidecarError):
+    """The time for the call, or for this attempt, is used up; the detail names the step that used it."""
+
+    code, status, title, proxy_error = "deadline_exceeded", 504, "Deadline exceeded", "http_response_timeout"
+    outcome = Outcome.FAILURE

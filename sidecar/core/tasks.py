@@ -1,0 +1,46 @@
+"""Tasks: the only place that creates them; each has a name and an owner, and is awaited when its owner stops."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Tasks:
+    """The tasks of one owner. An error nobody awaits is handed to the loop's exception handler, never lost."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start `work` as a task of this owner."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            task.get_loop().call_exception_handler(
+                {"message": f"task {task.get_name()} ended with an error", "exception": error, "task": task}
+            )
+
+    async def wait(self, seconds: float) -> int:
+        """Wait up to `seconds` for all tasks to end by themselves; say how many did not."""
+        if self._running and seconds > 0:
+            await asyncio.wait(set(self._running), timeout=seconds)
+        return len(self._running)
+
+    async def stop(self) -> None:
+        """Cancel what still runs, and wait until it is gone."""
+        running = set(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)

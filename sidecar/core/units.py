@@ -1,0 +1,59 @@
+"""Units: durations and sizes as people write them."""
+
+import re
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB|KB|MB|GB)")
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def _plain(number: float) -> str:
+    """Write a number without an exponent, to the millionth, since `parse` reads none."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
+class Duration(float):
+    """Seconds as a float; written `"250ms"`, `"2s"`, `"15m"`, `"24h"`, `"7d"`. A bare number is refused: no unit."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> "Duration":
+        """Read a duration. Raises ValueError with a sentence that says what to write."""
+        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            said = f"{text!r} is not a duration" if isinstance(text, str) else f"{text!r} has no unit"
+            raise ValueError(f'{said}; write a number and a unit, such as "250ms", "2s", "15m", "24h" or "7d"')
+        return cls(float(match[1]) * _SECONDS[match[2]])
+
+    def __str__(self) -> str:
+        seconds = float(self)
+        if seconds and seconds < 1:
+            return f"{_plain(seconds * 1000)}ms"
+        for unit in ("d", "h", "m"):
+            if seconds and seconds % _SECONDS[unit] == 0:
+                return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+        return f"{_plain(seconds)}s"
+
+
+class Size(int):
+    """Bytes; written `"64KiB"`, `"1MiB"`, `"5GiB"`. A bare number is refused: no unit."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> "Size":
+        """Read a size. Raises ValueError with a sentence that says what to write."""
+        match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            said = f"{text!r} is not a size" if isinstance(text, str) else f"{text!r} has no unit"
+            raise ValueError(f'{said}; write a number and a unit, such as "64KiB", "1MiB" or "5GiB"')
+        return cls(int(float(match[1]) * _BYTES[match[2]]))
+
+    def __str__(self) -> str:
+        count = int(self)
+        for unit in ("GiB", "MiB", "KiB"):
+            if count and count % _BYTES[unit] == 0:
+                return f"{count // _BYTES[unit]}{unit}"
+        return f"{count}B"

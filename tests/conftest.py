@@ -1,0 +1,60 @@
+"""For all tests: time that moves by hand, the loop of production, no blocking call in it, nothing left behind."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+import pytest
+import pytest_asyncio
+import uvloop
+from blockbuster import blockbuster_ctx
+from hypothesis import settings
+
+from tests.kit.clock import ManualClock
+
+# In CI the examples are always the same, so that a red run is about the change; on a desk they search on.
+settings.register_profile("sidecar", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("sidecar")
+
+LEFT_BEHIND_SECONDS = 2.0  # What is on its way out when a test ends has this long.
+
+# Where product code may block the loop: (function, file, functions there), each with its reason.
+MAY_BLOCK: list[tuple[str, str, set[str]]] = []
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every test on the loop that production runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time that moves when the test says `await clock.advance(seconds)`."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_blocking_call() -> Iterator[None]:
+    """Raise BlockingError out of product code that blocks a running loop: a file, a lock, a socket, a sleep."""
+    with blockbuster_ctx("sidecar") as detector:
+        for function, file, names in MAY_BLOCK:
+            detector.functions[function].can_block_in(file, names)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> None:
+    if pytest_asyncio.is_async_test(request.node):
+        request.getfixturevalue("no_task_left_behind")
+
+
+@pytest.fixture
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """Fail a test after which a task still runs: its owner did not stop it. Set up first, so looked at last."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=LEFT_BEHIND_SECONDS)
+    if left:
+        pytest.fail("tasks were left behind:\n" + "\n".join(sorted(map(repr, left))), pytrace=False)

@@ -1,0 +1,30 @@
+"""Certificates of a test authority, made at run time: for vendors that speak TLS on loopback."""
+
+import ssl
+from pathlib import Path
+
+import trustme
+
+
+class Authority:
+    """A certificate authority that only one test trusts."""
+
+    def __init__(self) -> None:
+        self._authority = trustme.CA(organization_name="the tests of the sidecar")
+
+    def write_to(self, path: Path) -> Path:
+        """Write the authority's certificate, for `ca_file`."""
+        self._authority.cert_pem.write_to_path(str(path))
+        return path
+
+    def server(self, *names: str) -> ssl.SSLContext:
+        """Give a server's context for `names` (host names or addresses; localhost and 127.0.0.1 if none)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """Give a client's context that trusts this authority alone."""
+        context = ssl.create_default_context()
+        self._authority.configure_trust(context)
+        return context
