@@ -1,0 +1,1 @@
+"""Towards the vendor: addresses, connections, HTTP/1.1."""
