@@ -1,0 +1,1 @@
+"""How a call becomes entitled: schemes and where their secrets come from."""

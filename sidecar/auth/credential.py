@@ -1,0 +1,53 @@
+"""Credential: a scheme with its secret, ready for requests; prepared when the secret changes, not per call."""
+
+from collections.abc import Callable, Iterable
+
+from sidecar.auth.schemes import ApiKey, Auth
+from sidecar.auth.secrets.held import Held
+from sidecar.core.call import Call
+from sidecar.core.errors import CredentialUnavailable
+from sidecar.core.secret import Secret
+
+_FORBIDDEN = frozenset(b"\r\n\0")
+
+
+class Credential:
+    """Puts the credential of one service on its calls, in place of whatever the app sent there."""
+
+    def __init__(self, auth: Auth, held: Held, know: Callable[[Iterable[bytes]], object]) -> None:
+        self._auth = auth
+        self._held = held
+        self._know = know
+        self._field: tuple[bytes, bytes] | None = None
+        self._problem = ""
+        self._is_query = isinstance(auth, ApiKey) and auth.place == "query"
+        self._key = auth.field(b"")[0].lower()
+        held.on_change(self._prepare)
+
+    def _prepare(self, secret: Secret) -> None:
+        value = secret.reveal()
+        if not self._is_query and _FORBIDDEN.intersection(value):
+            self._field = None
+            self._problem = "the secret holds a line break or NUL, which no header may hold; store it without"
+            return
+        self._field = self._auth.field(value)
+        self._know([self._field[1].rpartition(b" ")[2]])
+
+    def put_on(self, call: Call) -> None:
+        """Put the credential on. Raises CredentialUnavailable with the step that failed."""
+        if self._field is None:
+            problem = self._problem or self._held.problem
+            raise CredentialUnavailable(f"reading the secret for {call.service} from its store failed: {problem}")
+        if self._is_query:
+            call.target = self._in_query(call.target, *self._field)
+            return
+        key = self._key
+        # An SDK's placeholder is replaced, never added to.
+        call.headers = [field for field in call.headers if field[0].lower() != key]
+        call.headers.append(self._field)
+
+    @staticmethod
+    def _in_query(target: bytes, name: bytes, value: bytes) -> bytes:
+        path, _, query = target.partition(b"?")
+        kept = [pair for pair in query.split(b"&") if pair and pair.partition(b"=")[0] != name]
+        return path + b"?" + b"&".join([*kept, name + b"=" + value])

@@ -1,0 +1,1 @@
+"""Secret stores: where stored material is read, one file per kind."""

@@ -1,0 +1,1 @@
+"""One policy per file; `stack.py` holds the order and why."""

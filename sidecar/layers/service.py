@@ -1,0 +1,64 @@
+"""Service: the configuration of one vendor API, gathered from the policies, and what is built from it."""
+
+from typing import Literal
+
+import msgspec
+
+from sidecar.auth.schemes import Auth
+from sidecar.core.secret import SecretRef
+from sidecar.core.section import Section
+from sidecar.core.units import Duration, Size
+from sidecar.layers.access import Rule
+from sidecar.layers.transform import ApiVersion, HeaderRules
+from sidecar.upstream.origin import BaseUrl
+from sidecar.upstream.pool import PoolConfig
+
+
+class ProxyAuth(Section, kw_only=True):
+    """Basic credentials for a corporate proxy."""
+
+    username: str
+    password: SecretRef
+
+
+class ServiceConfig(Section, kw_only=True):
+    """`[services.<name>]`: one vendor API. All of it but the first block may stand in a route, too."""
+
+    base_url: BaseUrl
+    listen: tuple[str, ...] = ()
+    ca_file: str | None = None
+    allow_private: bool = False
+    upstream_proxy: BaseUrl | None = None
+    upstream_proxy_auth: ProxyAuth | None = None
+    pool: PoolConfig = PoolConfig()
+    dns_timeout: Duration = Duration(2)
+    connect_timeout: Duration = Duration(2)
+    tls_timeout: Duration = Duration(3)
+
+    auth: Auth | None = None
+    timeout: Duration = Duration(20)
+    attempt_timeout: Duration | None = None  # Absent: what is left of the timeout.
+    first_byte_timeout: Duration | None = None  # Absent: what is left of the attempt.
+    idle_timeout: Duration = Duration(30)
+    body_max: Size = Size(5 * 2**30)
+    allow: tuple[Rule, ...] | None = None  # Absent: everything; empty: nothing.
+    forward: tuple[str, ...] = ()
+    headers: HeaderRules = HeaderRules()
+    response_headers: HeaderRules = HeaderRules()
+    api_version: ApiVersion | None = None
+    rewrite_urls: Literal["headers", "body", False] = "headers"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """`[services.<name>.routes.<route>]`: a path pattern, and the service's settings overlaid by its own."""
+
+    name: str
+    match: Rule
+    config: ServiceConfig  # Whole: what the route does not say is the service's.
+
+
+class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A service with its routes, in the order in which they are tried; the first match wins."""
+
+    config: ServiceConfig
+    routes: tuple[Route, ...] = ()
