@@ -1,0 +1,129 @@
+"""Api: `listen.admin`, for people inside the pod: the page, what the services do now, the config, a reload.
+
+No browser page of elsewhere gets in: neither by a name rebound to loopback (Host), nor by a request across sites.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from sidecar.admin.door import BODY_MAX
+from sidecar.admin.page import PAGE, POLICY
+from sidecar.admin.problem import NotFound, ReloadRefused, problem
+from sidecar.core.errors import HostNotAllowed, InternalError, MethodNotAllowed, SidecarError, UnknownService
+from sidecar.core.hosts import is_local_host
+
+Picture = Mapping[str, Any]
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+def admin_app(
+    snapshot: Callable[[], Picture],
+    config: Callable[[], Picture],
+    reload: Callable[[], Awaitable[Picture]],
+    *,
+    hosts: frozenset[str] = frozenset(),
+    on_fault: Callable[[BaseException], None],
+) -> web.Application:
+    """Make the application of `listen.admin`.
+
+    `snapshot` gives {"generation": n, "services": {name: {...}}}; `config` what was loaded, secrets as references;
+    `reload` {"ok": bool, "generation": n, "problems": [...]}. `on_fault` is told what broke inside of these.
+    """
+
+    async def services(_: web.Request) -> web.Response:
+        return _json(snapshot())
+
+    async def service(request: web.Request) -> web.Response:
+        known = snapshot()["services"]
+        name = request.match_info["name"]
+        if name not in known:
+            raise UnknownService(f"no such service; known are: {', '.join(sorted(known)) or 'none'}")
+        return _json({"name": name, **known[name]})
+
+    async def show_config(_: web.Request) -> web.Response:
+        return _json(config())
+
+    async def load_anew(_: web.Request) -> web.Response:
+        result = await reload()
+        if result.get("ok"):
+            return _json(result)
+        detail = f"the configuration has problems; generation {result.get('generation')} goes on"
+        return problem(ReloadRefused(detail), problems=list(result.get("problems", ())))
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    app = web.Application(middlewares=[_guard(hosts, on_fault)], client_max_size=BODY_MAX)
+    app.router.add_get("/api/services", services)
+    app.router.add_get("/api/services/{name}", service)
+    app.router.add_get("/api/config", show_config)
+    app.router.add_post("/api/reload", load_anew)
+    app.router.add_get("/", page)
+    return app
+
+
+def _guard(hosts: frozenset[str], on_fault: Callable[[BaseException], None]) -> Middleware:
+    """Refuse strangers, and turn every error into the contract's form."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            check_origin(request, hosts)
+            response = await handler(request)
+        except SidecarError as error:
+            response = problem(error)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            response = problem(MethodNotAllowed(f"here one may {allowed}"))
+            response.headers["Allow"] = allowed
+        except web.HTTPException as error:
+            known = "GET /, GET /api/services, GET /api/services/{name}, GET /api/config, POST /api/reload"
+            detail = f"here are {known}" if error.status == 404 else error.reason
+            response = problem(_with_status(NotFound(detail), error.status))
+        except Exception as error:  # noqa: BLE001 - the edge: told to the log, and answered as a fault of ours.
+            on_fault(error)
+            response = problem(InternalError("something broke in here; the log has the place"))
+        response.headers.update(_HEADERS)
+        return response
+
+    return guarded
+
+
+def check_origin(request: web.BaseRequest, hosts: frozenset[str]) -> None:
+    """Let only the pod itself and its own pages in. Raises HostNotAllowed."""
+    if len(request.headers.getall("Host", ())) != 1 or not is_local_host(request.headers["Host"], hosts):
+        raise HostNotAllowed("this door answers to localhost and loopback addresses; others go into listen.hosts")
+    if request.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
+        raise HostNotAllowed("a page of another site may not ask here")
+    origin = request.headers.get("Origin")
+    if origin is not None and not is_local_host(_authority(origin), hosts):
+        raise HostNotAllowed("a page of another origin may not ask here")
+
+
+def _authority(origin: str) -> str:
+    """Give host and port of an Origin; an empty string, which is nobody's, for `null` and what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _with_status(error: SidecarError, status: int) -> SidecarError:
+    error.status = status
+    return error
+
+
+def _json(content: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content, enc_hook=str), content_type="application/json")

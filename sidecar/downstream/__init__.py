@@ -1,0 +1,1 @@
+"""Towards the app: listening, routing, exchanging, answering."""

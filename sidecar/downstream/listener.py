@@ -1,0 +1,150 @@
+"""Listener: the sockets on which the app is served; opened, closed and drained as one."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from sidecar.core.address import Address
+from sidecar.core.clock import Clock
+from sidecar.core.secret import SecretRef
+from sidecar.core.section import Section
+from sidecar.core.tasks import Tasks
+from sidecar.core.units import Duration, Size
+from sidecar.downstream.connection import AppConnection, DoorLimits
+from sidecar.downstream.request import Request
+from sidecar.downstream.router import Door
+
+BACKLOG = 1024  # Connections that the kernel holds until we take them.
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
+    b"Sidecar-Source: sidecar\r\nSidecar-Error: shed\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Proxy-Status: sidecar; error=connection_limit_reached\r\n\r\n%b"
+)
+_FULL_BODY = (
+    b'{"type":"about:blank","title":"The sidecar is full","status":503,'
+    b'"detail":"listen.connections_max connections are open","instance":"","code":"shed","service":"","attempts":0,'
+    b'"retry_after":1}'
+)
+
+Handle = Callable[[Door, AppConnection, Request], Awaitable[None]]
+
+
+class ListenConfig(Section, kw_only=True):
+    """`[listen]`: the doors. An address is `host:port` or `unix:/path.sock`."""
+
+    egress: tuple[str, ...] = ("127.0.0.1:4000",)
+    admin: str = "127.0.0.1:4001"
+    telemetry: str = "0.0.0.0:4002"
+    hosts: tuple[str, ...] = ()  # Further names the doors answer to; localhost and loopback addresses always.
+    app_token: SecretRef | None = None
+    connections_max: int = 4096  # Full: a new connection gets 503 and is closed.
+    head_max: Size = Size(64 * 1024)
+    head_timeout: Duration = Duration(10)
+    body_timeout: Duration = Duration(30)
+    write_timeout: Duration = Duration(60)
+    keepalive_timeout: Duration = Duration(300)
+
+    def limits(self) -> DoorLimits:
+        """Give the bounds of a connection."""
+        return DoorLimits(
+            self.head_max, self.head_timeout, self.body_timeout, self.write_timeout, self.keepalive_timeout
+        )
+
+
+class Full(asyncio.Protocol):
+    """Says that we are full, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer at once, whatever the request is."""
+        assert hasattr(transport, "write")
+        transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
+        transport.close()
+
+
+class Listener:
+    """One socket, and the connections that came in by it."""
+
+    def __init__(self, address: Address, door: Door, config: ListenConfig, handle: Handle, clock: Clock) -> None:
+        self.address = address
+        self.config = config
+        self._handle = partial(handle, door)
+        self._limits = config.limits()
+        self._clock = clock
+        self._tasks = Tasks()
+        self._connections: set[AppConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    def use(self, config: ListenConfig) -> None:
+        """Take the bounds of a new generation, for the connections to come."""
+        self.config = config
+        self._limits = config.limits()
+
+    @property
+    def url(self) -> str:
+        """Where it really listens, when the port was 0."""
+        if self.address.path or self._server is None:
+            return f"unix:{self.address.path}"
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    @property
+    def busy(self) -> int:
+        """How many have a request that is being read or answered."""
+        return sum(1 for connection in self._connections if connection.is_busy)
+
+    async def open(self) -> None:
+        """Begin to listen. Raises OSError when the address is taken or not ours."""
+        loop = asyncio.get_running_loop()
+        path = self.address.path
+        if path:
+            remove_stale_socket(Path(path))
+            self._server = await loop.create_unix_server(self._accept, path, backlog=BACKLOG)
+            os.chmod(path, 0o660)  # The app's user or group, nobody else in the pod.  # noqa: PTH101
+        else:
+            self._server = await loop.create_server(
+                self._accept, self.address.host, self.address.port, backlog=BACKLOG, reuse_address=True
+            )
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        if len(self._connections) >= self.config.connections_max:
+            return Full()
+        connection = AppConnection(self._handle, self._limits, self._clock, self._tasks, self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    def stop_accepting(self) -> None:
+        """Close the socket; idle connections close, busy ones end their call first."""
+        if self._server is not None:
+            self._server.close()
+        if self.address.path:
+            with suppress(FileNotFoundError):
+                Path(self.address.path).unlink()
+        for connection in list(self._connections):
+            connection.go_away()
+
+    async def drain(self, seconds: float) -> int:
+        """Wait for the calls under way; give the number that had to be cut off after `seconds`."""
+        await self._tasks.wait(seconds)
+        late = self.busy
+        for connection in list(self._connections):
+            connection.cancel()
+        await self._tasks.stop()
+        for connection in list(self._connections):
+            connection.abort()
+        return late
+
+
+def remove_stale_socket(path: Path) -> None:
+    """Remove what a killed process left; anything but a socket stays, and binding says so."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()

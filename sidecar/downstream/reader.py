@@ -1,0 +1,209 @@
+"""Reader: reads the app's requests off one connection, one after the other (RFC 9112).
+
+Parsing is httptools' (llhttp, strict): it refuses the shapes that requests are smuggled in. This file owns the bounds,
+and what a parser cannot know: which upgrade offers are taken, and which are ignored.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import httptools
+
+from sidecar.core.body import Body
+from sidecar.core.errors import BadRequest, HeadersTooLarge, InternalError, SidecarError
+from sidecar.core.headers import HOP_BY_HOP, tokens
+from sidecar.downstream.request import Request
+
+TRAILERS_MAX = 64 * 1024  # Bytes. Over it: 431, and the connection is closed.
+
+
+class RequestReader:
+    """Turns bytes into requests; each is handed over with its head, and its body follows."""
+
+    __slots__ = (
+        "_bytes_before",
+        "_hand_over",
+        "_head_max",
+        "_is_replaying",
+        "_parser",
+        "_pause",
+        "_read_bytes",
+        "_refusal",
+        "_resume",
+        "_trailer_bytes",
+        "head_begun",
+        "request",
+        "state",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        head_max: int,
+        hand_over: Callable[[Request], None],
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._head_max = head_max
+        self._hand_over = hand_over
+        self._pause = pause
+        self._resume = resume
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_replaying = False  # The parser is being primed with framing that was read already.
+        self._refusal: SidecarError | None = None
+        self._bytes_before = 0  # Of the head, in the reads before this one.
+        self._read_bytes = 0  # In this read.
+        self._trailer_bytes = 0
+        self.state = "idle"  # What is being read: idle, head or body.
+        self.head_begun = False  # A head began in this read; whoever keeps the time clears it.
+        self.request: Request | None = None  # The one whose bytes are coming in.
+
+    def feed(self, data: memoryview | bytes) -> bytes | None:
+        """Read on; gives None, or after an upgrade the bytes that are not HTTP. Raises SidecarError: read no more."""
+        if self.state == "idle":
+            self._begin_head()
+        self._read_bytes = len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._offered(bytes(data[upgrade.args[0] :]))
+        except httptools.HttpParserCallbackError:
+            raise self._refusal or InternalError("a fault of the sidecar's in reading the request") from None
+        except httptools.HttpParserError as error:
+            # The parser's sentences are fixed texts, never bytes of the request.
+            raise BadRequest(f"the request is malformed: {error}") from None
+        if self.state == "head":
+            self._bytes_before += len(data)
+            if self._bytes_before > self._head_max:
+                raise _head_too_large(self._head_max)
+        return None
+
+    def give_up(self) -> Request:
+        """Stop in the middle; gives the request whose bytes were coming in, or an empty one."""
+        request, self.request = self.request, None
+        return request or Request()
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Start a request."""
+        if not self._is_replaying:
+            self.request = Request()
+            self._begin_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Keep the target; a long one comes in pieces."""
+        if self.request is not None and not self._is_replaying:
+            self.request.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head or of the trailers."""
+        request = self.request
+        if request is None or self._is_replaying:
+            return
+        if self.state == "head":
+            request.headers.append((name, value))
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > TRAILERS_MAX:
+            self._refuse(_head_too_large(TRAILERS_MAX))
+        if name.lower() not in HOP_BY_HOP:
+            request.body.trailers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over; its body follows."""
+        request = self.request
+        if request is None or self._is_replaying:
+            return
+        self._judge(request)
+        self.state = "body"
+        self._hand_over(request)
+
+    def on_body(self, data: bytes) -> None:
+        """Pass on a piece of the body."""
+        if self.request is not None:
+            self.request.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        """End the request, unless it offered an upgrade: then HttpParserUpgrade follows."""
+        if self.request is not None and (self._is_replaying or not self._parser.should_upgrade()):
+            self._ended(self.request)
+
+    # What they share.
+
+    def _begin_head(self) -> None:
+        if self.state != "head":
+            self.state = "head"
+            self.head_begun = True
+            self._bytes_before = 0
+            self._trailer_bytes = 0
+
+    def _ended(self, request: Request) -> None:
+        self._is_replaying = False
+        self.request = None
+        self.state = "idle"
+        request.body.finish()
+
+    def _judge(self, request: Request) -> None:
+        """Read version and framing (section 6.3); the parser has refused what is ambiguous."""
+        parser = self._parser
+        version = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            self._refuse(BadRequest(f"HTTP/{version} is not spoken here; HTTP/1.1 is"))
+        if self._bytes_before + self._read_bytes > self._head_max:
+            size = len(request.url) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+            if size > self._head_max:
+                self._refuse(_head_too_large(self._head_max))
+        request.is_http_1_0 = version == "1.0"
+        request.method = parser.get_method().decode()
+        request.may_keep_alive = parser.should_keep_alive()
+        request.sort()
+        coding = request.ours.get(b"transfer-encoding")
+        length = request.ours.get(b"content-length")
+        if coding is not None:
+            if coding[0].strip().lower() != b"chunked" or request.is_http_1_0:
+                self._refuse(BadRequest("the only Transfer-Encoding spoken here is chunked, in HTTP/1.1"))
+            request.body = Body(None, self._pause, self._resume)
+        elif length is not None:
+            request.body = Body(int(length[0]), self._pause, self._resume)
+        if parser.should_upgrade():
+            _judge_upgrade(request)
+
+    def _offered(self, rest: bytes) -> bytes | None:
+        """Go on after a request that offered an upgrade.
+
+        A WebSocket's bytes are given back for the tunnel. After any other offer the parser would read no body, so a
+        fresh one takes over, primed with the framing alone.
+        """
+        request = self.request
+        assert request is not None
+        if request.upgrades_to is not None or request.method == "CONNECT":
+            self._ended(request)
+            return rest
+        self._parser = httptools.HttpRequestParser(self)
+        length = request.body.length
+        if length == 0:
+            self._ended(request)
+        else:
+            framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+            self._is_replaying = True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+        return self.feed(rest) if rest else None
+
+    def _refuse(self, error: SidecarError) -> NoReturn:
+        """Leave a parser's callback: the parser swallows what a callback raises, so the reason is put aside."""
+        self._refusal = error
+        raise error
+
+
+def _judge_upgrade(request: Request) -> None:
+    """Take a WebSocket's offer; CONNECT ends the connection; other offers are ignored (`h2c` from Java)."""
+    if request.method == "CONNECT":
+        request.may_keep_alive = False
+    elif tokens(request.ours.get(b"upgrade", [])) == [b"websocket"] and request.body.length == 0:
+        request.upgrades_to = b"websocket"
+    else:
+        request.may_keep_alive = b"close" not in tokens(request.ours.get(b"connection", []))
+
+
+def _head_too_large(limit: int) -> HeadersTooLarge:
+    return HeadersTooLarge(f"the request's head is over {limit // 1024} KiB")

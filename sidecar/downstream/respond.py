@@ -1,0 +1,83 @@
+"""Respond: heads of answers, and the one place that turns our errors into HTTP (RFC 9457, RFC 9209)."""
+
+import math
+from functools import lru_cache
+from http import HTTPStatus
+
+import msgspec
+
+from sidecar.core.body import Body, Headers
+from sidecar.core.call import Call, Reply
+from sidecar.core.errors import MethodNotAllowed, SidecarError
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """An `application/problem+json` body; its members and their order are the contract."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    service: str
+    attempts: int
+    retry_after: float | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def problem(call: Call, error: SidecarError) -> Reply:
+    """Make the answer for an error of ours."""
+    retry_after = None if error.retry_after is None else math.ceil(error.retry_after)
+    body = Problem(
+        "about:blank",
+        error.title,
+        error.status,
+        error.detail,
+        call.request_id,
+        error.code,
+        call.service,
+        len(call.attempts),
+        retry_after,
+    )
+    text = _encode(body)
+    headers: Headers = [
+        (b"Content-Type", b"application/problem+json"),
+        (b"Content-Length", b"%d" % len(text)),
+        (b"Sidecar-Error", error.code.encode()),
+        (b"Proxy-Status", b"sidecar; error=%b; details=%b" % (error.proxy_error.encode(), _quoted(error.detail))),
+    ]
+    if retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % retry_after))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+    return Reply(error.status, _reason(error.status), headers, Body.of(text), "sidecar")
+
+
+def _quoted(text: str) -> bytes:
+    """Write a structured-field string (RFC 9651 section 3.3.3): printable ASCII, quote and backslash escaped."""
+    plain = text.encode("ascii", "replace").decode()
+    return ('"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"').encode()
+
+
+@lru_cache(maxsize=1024)  # Full: the phrase not used for longest is made anew.
+def status_line(status: int, reason: bytes) -> bytes:
+    """Give the first line of an answer."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+def _reason(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode()
+
+
+def head(call: Call, reply: Reply, framing: bytes) -> bytes:
+    """Write an answer's head; `framing` holds the fields of this connection, and ends the head."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in reply.headers])
+    ours = b"X-Request-ID: %b\r\nSidecar-Source: %b\r\nSidecar-Attempts: %d\r\n" % (
+        call.request_id.encode(),
+        reply.source.encode(),
+        len(call.attempts),
+    )
+    return status_line(reply.status, reply.reason) + fields + ours + framing
