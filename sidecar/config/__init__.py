@@ -1,0 +1,1 @@
+"""The configuration as a whole: gathered, read, judged, watched, shown."""

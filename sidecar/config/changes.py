@@ -1,0 +1,54 @@
+"""Changes: whether a file that the config was made from is another one now.
+
+Kubernetes swaps the `..data` symlink of a mounted ConfigMap, so it is the file at the end of the links that is
+compared. Files are looked at from time to time: inotify does not see the swap through a bind mount of one file.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from sidecar.config.model import Config
+
+
+class FileMark(msgspec.Struct, frozen=True):
+    """What tells one state of a file from another; all -1 when there is no file."""
+
+    path: str
+    device: int = -1
+    inode: int = -1
+    modified_ns: int = -1
+    size_bytes: int = -1
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """The marks of all files of one generation."""
+
+    files: tuple[FileMark, ...]
+
+    def changed(self, previous: "Fingerprint") -> tuple[str, ...]:
+        """Give the paths that came, went, or are other files than before; empty when nothing changed."""
+        now, before = set(self.files), set(previous.files)
+        return tuple(sorted({mark.path for mark in now ^ before}))
+
+
+def watched(path: Path, config: Config | None) -> tuple[Path, ...]:
+    """Give the files that a config stands on: itself, and every `ca_file`. Without a config, the file alone."""
+    services = config.services.values() if config is not None else ()
+    named = {Path(entry.config.ca_file) for entry in services if entry.config.ca_file is not None}
+    return (path, *sorted(named - {path}))
+
+
+def fingerprint(paths: Iterable[Path], stat: Callable[[Path], os.stat_result] = os.stat) -> Fingerprint:
+    """Look at the files, through links. One that is missing or unreadable is part of the picture, not an error."""
+    return Fingerprint(tuple(_mark(path, stat) for path in paths))
+
+
+def _mark(path: Path, stat: Callable[[Path], os.stat_result]) -> FileMark:
+    try:
+        found = stat(path)
+    except OSError:
+        return FileMark(str(path))
+    return FileMark(str(path), found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)

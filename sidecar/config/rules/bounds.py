@@ -1,0 +1,31 @@
+"""Bounds: counts, sizes and lengths of time that are at least something."""
+
+from collections.abc import Iterator
+
+from sidecar.config.model import Config
+from sidecar.config.problem import Problem
+from sidecar.config.walk import leaves
+from sidecar.core.units import Duration, Size
+from sidecar.upstream.pool import PoolConfig
+
+_MAY_BE_ZERO = ("sidecar.timeout_margin", "sidecar.drain_timeout")
+
+
+def bounds(config: Config) -> Iterator[Problem]:
+    """Judge every number of the config by its kind."""
+    for path, value in leaves(config):
+        if isinstance(value, Duration) and value <= 0 and path not in _MAY_BE_ZERO:
+            yield Problem(path, f"{value} is no time at all; write a length above zero")
+        elif isinstance(value, Size) and value < 1:
+            yield Problem(path, "write a size of at least 1B")
+        elif isinstance(value, int) and not isinstance(value, bool | Size) and value < 1:
+            yield Problem(path, f"{value} is too small; write at least 1")
+    for name, entry in config.services.items():
+        pool = entry.config.pool
+        # A default that is larger than a bound somebody wrote is only a bound that is never reached.
+        if pool.idle_max > pool.connections_max >= 1 and pool.idle_max != PoolConfig().idle_max:
+            yield Problem(
+                f"services.{name}.pool.idle_max",
+                f"{pool.idle_max} idle connections cannot be, with connections_max = {pool.connections_max}",
+                because=(f"services.{name}.pool.connections_max",),
+            )

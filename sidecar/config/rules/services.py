@@ -1,0 +1,88 @@
+"""Services: what must be true of each service, and of each of its routes."""
+
+from collections.abc import Callable, Iterator
+
+from sidecar.config.model import Config
+from sidecar.config.problem import Problem, join
+from sidecar.config.rules.headers import headers
+from sidecar.config.rules.timeouts import fits, steps
+from sidecar.core.address import is_loopback
+from sidecar.layers.service import ServiceConfig
+from sidecar.upstream.guard import denied
+from sidecar.upstream.origin import BaseUrl
+
+_DEFAULTS = ServiceConfig(base_url=BaseUrl.parse("https://localhost"))
+
+_Rule = Callable[[ServiceConfig], Iterator[Problem]]
+
+
+def services(config: Config) -> Iterator[Problem]:
+    """Judge every service; of a route, only what is not already said of its service."""
+    for name, entry in config.services.items():
+        said = list(_judged(entry.config, _DEFAULTS, config))
+        yield from (_placed(problem, f"services.{name}") for problem in said)
+        for route in entry.routes:
+            for problem in _judged(route.config, entry.config, config):
+                if problem not in said:
+                    yield _placed(problem, f"services.{name}.routes.{route.name}")
+
+
+def _judged(service: ServiceConfig, inherited: ServiceConfig, config: Config) -> Iterator[Problem]:
+    yield from fits(service, config.sidecar)
+    yield from steps(service, inherited)
+    for rule in _RULES:
+        yield from rule(service)
+
+
+def _placed(problem: Problem, path: str) -> Problem:
+    return Problem(join(path, problem.path), problem.sentence, problem.is_warning, problem.because)
+
+
+def access(config: ServiceConfig) -> Iterator[Problem]:
+    """Warn of an empty list: it closes a service without taking it out of the file."""
+    if config.allow == ():
+        yield Problem("allow", "the list is empty, so every call is refused", is_warning=True)
+
+
+def proxy(config: ServiceConfig) -> Iterator[Problem]:
+    """Hold proxies to what we speak: CONNECT over plain http, RFC 9110 section 9.3.6."""
+    if config.upstream_proxy is not None and (config.upstream_proxy.is_tls or config.upstream_proxy.base_path):
+        yield Problem("upstream_proxy", 'write scheme http, host and port, and no path, such as "http://proxy:3128"')
+    if config.upstream_proxy_auth is not None and config.upstream_proxy is None:
+        yield Problem("upstream_proxy_auth", "there is no upstream_proxy that these credentials are for")
+
+
+def plaintext(config: ServiceConfig) -> Iterator[Problem]:
+    """Warn of credentials on a wire that anyone may read, also inside a private network."""
+    if config.auth is not None and not config.base_url.is_tls and not is_loopback(config.base_url.host):
+        yield Problem("auth", "credentials go over plain http, readable on the way; use https", is_warning=True)
+
+
+def guarded(config: ServiceConfig) -> Iterator[Problem]:
+    """Judge an address that is written as such; a name can only be judged when it is looked up."""
+    host = (
+        "127.0.0.1" if is_loopback(config.base_url.host) and ":" not in config.base_url.host else config.base_url.host
+    )
+    if config.upstream_proxy is None and (":" in host or host.replace(".", "").isdigit()):
+        why = denied(host, allow_private=config.allow_private)
+        if why is not None:
+            yield Problem("base_url", f"every call will be refused: {why}{_open(config)}", is_warning=True)
+
+
+def _open(config: ServiceConfig) -> str:
+    return "" if config.allow_private else "; allow_private = true opens private addresses"
+
+
+def api_version(config: ServiceConfig) -> Iterator[Problem]:
+    """Hold the version to exactly one place."""
+    pinned = config.api_version
+    if pinned is None:
+        return
+    places = [pinned.header is not None, pinned.query is not None, pinned.path]
+    if sum(places) != 1:
+        yield Problem("api_version", 'say where it goes, once: header = "<name>", query = "<name>" or path = true')
+    if pinned.path and ("/" in pinned.value or not pinned.value.isprintable() or not pinned.value.isascii()):
+        yield Problem("api_version.value", "in the path, the version is one segment of visible characters")
+
+
+_RULES: tuple[_Rule, ...] = (access, proxy, plaintext, guarded, api_version, headers)

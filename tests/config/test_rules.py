@@ -1,0 +1,218 @@
+"""The rules across sections: each with a wrong value and its exact path."""
+
+import pytest
+
+from sidecar.config.load import read_text
+from sidecar.config.problem import ConfigError, Problem
+from sidecar.config.rules import check
+
+STORE = '[secrets.files]\nkind = "file"\npath = "/var/run/secrets/sidecar"\n'
+SERVICE = '[services.crm]\nbase_url = "https://api.crm.example/v2"\n'
+KEY = f'{STORE}{SERVICE}[services.crm.auth]\nkind = "api_key"\nsecret = "files:a"\n'
+PROXIED = f'{SERVICE}upstream_proxy = "http://proxy:3128"\n'
+ROUTE = '[services.crm.routes.a]\nmatch = "GET /a"\n'
+PLAIN = '[services.crm]\nbase_url = "http://api.crm.example/v2"\n'
+BEARER = 'auth = { kind = "bearer", secret = "files:a" }\n'
+
+
+def wrong(text: str) -> list[Problem]:
+    """Give what makes the config unusable."""
+    with pytest.raises(ConfigError) as caught:
+        read_text(text)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "sentence"),
+    [
+        # Time.
+        (f'{SERVICE}timeout = "56s"', "services.crm.timeout", "load_balancer_timeout (1m) minus timeout_margin (5s)"),
+        (f'{SERVICE}{ROUTE}timeout = "90s"', "services.crm.routes.a.timeout", "leaves 55s at most"),
+        (f'{SERVICE}timeout = "0s"', "services.crm.timeout", "no time at all"),
+        (f'{SERVICE}{ROUTE}idle_timeout = "0s"', "services.crm.routes.a.idle_timeout", "no time at all"),
+        (f'{SERVICE}attempt_timeout = "21s"', "services.crm.attempt_timeout", "longer than the whole call"),
+        (f'{SERVICE}first_byte_timeout = "21s"', "services.crm.first_byte_timeout", "longer than the whole call"),
+        (f'{SERVICE}connect_timeout = "21s"', "services.crm.connect_timeout", "longer than the whole call"),
+        (f'{SERVICE}{ROUTE}attempt_timeout = "21s"', "services.crm.routes.a.attempt_timeout", "longer than the whole"),
+        ('[sidecar]\ntimeout_margin = "60s"', "sidecar.timeout_margin", "leaves no time"),
+        ('[listen]\nhead_timeout = "0s"', "listen.head_timeout", "no time at all"),
+        # Listeners.
+        ('[listen]\negress = ["localhost"]', "listen.egress[0]", '"host:port"'),
+        ('[listen]\negress = ["127.0.0.1:70000"]', "listen.egress[0]", "port 70000 does not exist"),
+        ('[listen]\negress = ["[::x]:1"]', "listen.egress[0]", '"[v6]:port"'),
+        ('[listen]\negress = ["[1:2]:1"]', "listen.egress[0]", "not an IPv6 address"),
+        ('[listen]\negress = ["unix:run.sock"]', "listen.egress[0]", "absolute path"),
+        (f'[listen]\negress = ["unix:/{"x" * 107}"]', "listen.egress[0]", "at most 107 bytes"),
+        ("[listen]\negress = []", "listen.egress", "no door"),
+        ('[listen]\nadmin = "0.0.0.0:4001"', "listen.admin", "never leaves the pod"),
+        ('[listen]\nadmin = "10.0.0.1:4001"', "listen.admin", "never leaves the pod"),
+        ('[listen]\nadmin = "localhost:4000"', "listen.admin", "already taken by listen.egress[0]"),
+        ('[listen]\ntelemetry = "0.0.0.0:4001"', "listen.telemetry", "already taken by listen.admin"),
+        (f'{SERVICE}listen = ["127.0.0.1:4000"]', "services.crm.listen[0]", "already taken by listen.egress[0]"),
+        (
+            f'{SERVICE}listen = ["unix:/a"]\n[services.b]\nbase_url = "https://b.example"\nlisten = ["unix:/a"]',
+            "services.b.listen[0]",
+            "already taken by services.crm.listen[0]",
+        ),
+        ('[listen]\nhosts = ["a:80"]', "listen.hosts[0]", "without a port"),
+        # Names.
+        ('[services.Crm]\nbase_url = "https://a.example"', "services.Crm", 'such as "crm"'),
+        ('[services.my_crm]\nbase_url = "https://a.example"', "services.my_crm", 'such as "my-crm"'),
+        ('[services._sidecar]\nbase_url = "https://a.example"', "services._sidecar", "a host name"),
+        ('[services.a-]\nbase_url = "https://a.example"', "services.a-", "a host name"),
+        (f'[services.{"a" * 64}]\nbase_url = "https://a.example"', f"services.{'a' * 64}", "1 to 63"),
+        (f'{SERVICE}[services.crm.routes."a b"]\nmatch = "GET /a"', "services.crm.routes.a b", "letters, digits"),
+        ('[secrets.Files]\nkind = "file"\npath = "/x"', "secrets.Files", "small letters"),
+        ('[sidecar]\nenvironment = "a b"', "sidecar.environment", "write letters"),
+        # References.
+        (f"{SERVICE}{BEARER}", "services.crm.auth.secret", "there is none"),
+        (f'{STORE}[listen]\napp_token = "file:a"', "listen.app_token", 'there is "files"'),
+        (
+            f'{STORE}{SERVICE}{ROUTE}auth = {{ kind = "bearer", secret = "main:a" }}',
+            "services.crm.routes.a.auth.secret",
+            'there is "files"',
+        ),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "bearer", secret = "files:{{environment}}/a" }}',
+            "services.crm.auth.secret",
+            "sidecar.environment is not set",
+        ),
+        # Headers.
+        (f'{SERVICE}api_version = {{ value = "1" }}', "services.crm.api_version", "say where it goes, once"),
+        (
+            f'{SERVICE}api_version = {{ value = "1", header = "A", path = true }}',
+            "services.crm.api_version",
+            "say where it goes, once",
+        ),
+        (
+            f'{SERVICE}api_version = {{ value = "1", header = "A B" }}',
+            "services.crm.api_version.header",
+            "not a header",
+        ),
+        (f'{SERVICE}api_version = {{ value = "a/b", path = true }}', "services.crm.api_version.value", "one segment"),
+        (f'{SERVICE}headers = {{ set = {{ "A B" = "1" }} }}', "services.crm.headers.set.A B", "not a header name"),
+        (f'{SERVICE}headers = {{ set = {{ Host = "a" }} }}', "services.crm.headers.set.Host", "the connection"),
+        (f'{SERVICE}headers = {{ add = {{ TE = "a" }} }}', "services.crm.headers.add.TE", "the connection"),
+        (f'{SERVICE}headers = {{ remove = ["content-length"] }}', "services.crm.headers.remove[0]", "the connection"),
+        (f'{SERVICE}headers = {{ set = {{ Sidecar-A = "a" }} }}', "services.crm.headers.set.Sidecar-A", "the sidecar"),
+        (f'{SERVICE}headers = {{ set = {{ X = "a\\r\\nB: c" }} }}', "services.crm.headers.set.X", "no line break"),
+        (f'{SERVICE}headers = {{ set = {{ X = "\\u0000" }} }}', "services.crm.headers.set.X", "no NUL"),
+        (f'{SERVICE}headers = {{ set = {{ X = "é" }} }}', "services.crm.headers.set.X", "ASCII"),
+        (f'{SERVICE}headers = {{ set = {{ cookie = "a" }} }}', "services.crm.headers.set.cookie", "write auth"),
+        (
+            f'{SERVICE}{ROUTE}response_headers = {{ set = {{ "" = "1" }} }}',
+            "services.crm.routes.a.response_headers.set.",
+            "not a header name",
+        ),
+        (f'{SERVICE}forward = ["Cookie", "X-A"]', "services.crm.forward[1]", "only Authorization and Cookie"),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "bearer", secret = "files:a", header = "Host" }}',
+            "services.crm.auth.header",
+            "the connection",
+        ),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "bearer", secret = "files:a", prefix = "a\\n" }}',
+            "services.crm.auth.prefix",
+            "no line break",
+        ),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "api_key", secret = "files:a", name = "a b" }}',
+            "services.crm.auth.name",
+            "not a header name",
+        ),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "api_key", secret = "files:a", in = "query", name = "a&b" }}',
+            "services.crm.auth.name",
+            "a query parameter",
+        ),
+        (
+            f'{KEY}in = "query"\nname = "a"\nprefix = "b"',
+            "services.crm.auth.prefix",
+            "no prefix",
+        ),
+        (
+            f'{STORE}{SERVICE}auth = {{ kind = "basic", secret = "files:a", username = "a:b" }}',
+            "services.crm.auth.username",
+            "no colon",
+        ),
+        # The way out.
+        (f'{SERVICE}upstream_proxy = "https://proxy:3128"', "services.crm.upstream_proxy", "scheme http"),
+        (f'{SERVICE}upstream_proxy = "http://proxy:3128/a"', "services.crm.upstream_proxy", "no path"),
+        (
+            f'{STORE}{SERVICE}upstream_proxy_auth = {{ username = "a", password = "files:a" }}',
+            "services.crm.upstream_proxy_auth",
+            "no upstream_proxy",
+        ),
+        # Bounds.
+        (f"{SERVICE}pool = {{ connections_max = 0 }}", "services.crm.pool.connections_max", "at least 1"),
+        (f"{SERVICE}pool = {{ waiting_max = -1 }}", "services.crm.pool.waiting_max", "at least 1"),
+        (
+            f"{SERVICE}pool = {{ connections_max = 3, idle_max = 4 }}",
+            "services.crm.pool.idle_max",
+            "connections_max = 3",
+        ),
+        (f'{SERVICE}body_max = "0B"', "services.crm.body_max", "at least 1B"),
+        ("[admission]\ncalls_max = 0", "admission.calls_max", "at least 1"),
+        ("[listen]\nconnections_max = 0", "listen.connections_max", "at least 1"),
+        ("[log]\nsuccess = 1.5", "log.success", "from 0 (none) to 1 (all)"),
+        ("[log]\nsuccess = -0.5", "log.success", "from 0 (none) to 1 (all)"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused_at_the_very_key(text: str, path: str, sentence: str) -> None:
+    """One mistake, one problem; the sentence says what would be right."""
+    found = [problem for problem in wrong(text) if problem.path == path]
+    assert len(found) >= 1, wrong(text)
+    assert any(sentence in problem.sentence for problem in found)
+    assert {problem.path for problem in wrong(text)} == {path}
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "sentence"),
+    [
+        (f"{SERVICE}allow = []", "services.crm.allow", "every call is refused"),
+        (f"{SERVICE}{ROUTE}allow = []", "services.crm.routes.a.allow", "every call is refused"),
+        (f"{STORE}{PLAIN}{BEARER}", "services.crm.auth", "plain http"),
+        (f"{STORE}{PLAIN}allow_private = true\n{BEARER}", "services.crm.auth", "plain http"),
+        (f"{STORE}{PLAIN}{ROUTE}{BEARER}", "services.crm.routes.a.auth", "plain http"),
+        ('[services.a]\nbase_url = "https://10.0.0.1"', "services.a.base_url", "allow_private = true"),
+        ('[services.a]\nbase_url = "https://localhost"', "services.a.base_url", "allow_private = true"),
+        (
+            '[services.a]\nbase_url = "http://169.254.169.254"\nallow_private = true',
+            "services.a.base_url",
+            "every call will be refused",
+        ),
+        ('[listen]\negress = ["0.0.0.0:4000"]', "listen.egress[0]", "the pod's credentials"),
+    ],
+)
+def test_what_may_be_meant_but_is_likely_a_slip_is_a_warning(text: str, path: str, sentence: str) -> None:
+    """A warning is told, and the config is used."""
+    [warning] = check(read_text(text))
+    assert (warning.path, warning.is_warning) == (path, True)
+    assert sentence in warning.sentence
+    assert str(warning).startswith(f"{path}: warning: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{SERVICE}timeout = "55s"',
+        f'{SERVICE}timeout = "1s"',
+        f"{SERVICE}pool = {{ connections_max = 3 }}",
+        f'{SERVICE}attempt_timeout = "8s"\n{ROUTE}timeout = "5s"',
+        '[sidecar]\ntimeout_margin = "0s"\ndrain_timeout = "0s"',
+        '[listen]\negress = ["127.0.0.1:0", "[::1]:0", "unix:/a"]\nadmin = "unix:/b"\ntelemetry = "127.0.0.1:0"',
+        '[listen]\nhosts = ["sidecar.internal", "[::1]"]\nadmin = "[::1]:4000"',
+        f'{STORE}{PROXIED}upstream_proxy_auth = {{ username = "a", password = "files:p" }}',
+        f'{STORE}[services.a]\nbase_url = "http://127.0.0.1:1"\nallow_private = true\n{BEARER}',
+        f'{SERVICE}forward = ["authorization", "Cookie"]',
+    ],
+)
+def test_what_is_right_brings_no_word(text: str) -> None:
+    """The edges of each rule lie where they should."""
+    assert check(read_text(text)) == []
+
+
+def test_a_problem_of_the_service_is_not_repeated_for_each_route() -> None:
+    """What a route inherits is said once."""
+    found = wrong(f'{SERVICE}timeout = "90s"\n{ROUTE}idle_timeout = "3s"\n')
+    assert [problem.path for problem in found] == ["services.crm.timeout"]
