@@ -1,0 +1,134 @@
+"""The command line: what is imported, is imported by the command that needs it, so that `run` starts fast and lean.
+
+Answers go to stdout, problems to stderr. Exit codes: 0 done, 1 a problem was found, 2 wrong usage.
+"""
+
+# ruff: noqa: PLC0415  an import inside a command is how the other commands go without it
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.config.load import load
+from sidecar.config.model import Config
+from sidecar.config.problem import ConfigError, Problem
+from sidecar.config.rules import check
+
+_OK, _PROBLEM = 0, 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Gives the exit code; argparse itself exits with 2 on wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()  # Here, where a reader that is gone can still be answered.
+    except ConfigError as error:
+        _tell(error.problems)
+        return _PROBLEM
+    except BrokenPipeError:  # The reader of our output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # So that the flush at exit fails no more.
+        return _PROBLEM
+    except KeyboardInterrupt:
+        return 130  # As shells have it: 128 + SIGINT.
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sidecar", description="Calls third-party APIs for the application beside it."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve until SIGTERM")
+    run.set_defaults(command=_run)
+    check_ = commands.add_parser("check", help="report everything that is wrong with the config")
+    check_.set_defaults(command=_check)
+    show = commands.add_parser("show", help="show what the sidecar works with")
+    shown = show.add_subparsers(required=True, metavar="WHAT")
+    config = shown.add_parser("config", help="the effective config, defaults filled in")
+    config.set_defaults(command=_show_config)
+    services = shown.add_parser("services", help="the services of the running sidecar, and how they are")
+    services.set_defaults(command=_show_services)
+    for command in (run, check_, config, services):
+        command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
+    for command in (config, services):
+        command.add_argument("--json", action="store_true", help="for programs")
+
+    demo = commands.add_parser("demo", help="see it work, with a scripted vendor on loopback")
+    demo.add_argument("--once", action="store_true", help="make the calls, print a summary, and end")
+    demo.set_defaults(command=_demo)
+    commands.add_parser("version", help="print the version").set_defaults(command=_version)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sidecar.app import run
+
+    return int(run(arguments.config))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    _tell(check(config))
+    services, routes = len(config.services), sum(len(entry.routes) for entry in config.services.values())
+    print(f"ok: {_count(services, 'service')}, {_count(routes, 'route')}")
+    return _OK
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    from sidecar.config.show import as_data, as_toml
+
+    config = load(arguments.config)
+    if arguments.json:
+        _print_json(as_data(config))
+    else:
+        sys.stdout.write(as_toml(config))
+    return _OK
+
+
+def _show_services(arguments: argparse.Namespace) -> int:
+    from sidecar.admin.ask import Unreachable, ask
+
+    config: Config = load(arguments.config)
+    try:
+        services = ask(config.listen.admin, "/api/services")
+    except Unreachable as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return _PROBLEM
+    if arguments.json:
+        _print_json(services)
+    else:
+        from sidecar.admin.table import print_services
+
+        print_services(services)
+    return _OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from sidecar.demo.tour import main as tour
+
+    return int(tour(once=arguments.once))
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"sidecar {__version__}")
+    return _OK
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _print_json(data: object) -> None:
+    import json
+
+    json.dump(data, sys.stdout, indent=2, ensure_ascii=False)
+    print()

@@ -1,0 +1,1 @@
+"""A scripted vendor, and the tour that a newcomer takes."""

@@ -1,0 +1,131 @@
+"""Generation: one loaded config, and all that was built from it; a newer one takes over what did not change."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sidecar.auth.app_token import AppToken
+from sidecar.auth.secrets.file import FileStore
+from sidecar.auth.secrets.held import HeldSecrets
+from sidecar.config.changes import Fingerprint
+from sidecar.config.model import Config
+from sidecar.config.problem import ConfigError, Problem
+from sidecar.core.clock import Clock
+from sidecar.core.ids import Ids
+from sidecar.core.secret import SecretRef
+from sidecar.core.tasks import Tasks
+from sidecar.downstream.router import Router
+from sidecar.layers.admission import Gate
+from sidecar.layers.running import Service, Shared
+from sidecar.telemetry.log import Log
+from sidecar.telemetry.metrics import Metrics
+from sidecar.upstream.resolve import Resolver
+from sidecar.upstream.tls import Contexts
+
+
+class Grounds(NamedTuple):
+    """What lives as long as the process, under all generations."""
+
+    clock: Clock
+    ids: Ids
+    tasks: Tasks
+    metrics: Metrics
+    log: Log
+    resolver: Resolver
+
+
+class Generation:
+    """One config at work."""
+
+    def __init__(self, number: int, config: Config, mark: Fingerprint, shared: Shared) -> None:
+        self.number = number
+        self.config = config
+        self.mark = mark  # The files it was made from, as they were.
+        self.shared = shared
+        self.services: dict[str, Service] = {}
+        self.app_token: AppToken | None = None
+        self.router = Router({}, frozenset())
+
+    def prepare(self) -> None:
+        """Read the certificate files. Blocks: call in a thread. Raises ConfigError with all that cannot be read."""
+        problems = []
+        for name, entry in self.config.services.items():
+            if entry.config.base_url.is_tls:
+                try:
+                    self.shared.contexts.get(entry.config.ca_file)
+                except ValueError as error:
+                    problems.append(Problem(f"services.{name}.ca_file", str(error)))
+        if problems:
+            raise ConfigError(problems)
+
+    def open(self, previous: "Generation | None") -> None:
+        """Build every service that the previous generation does not have just so."""
+        kept = previous.services if previous is not None and previous.shared == self.shared else {}
+        for name, entry in self.config.services.items():
+            old = kept.get(name)
+            is_same = old is not None and old.entry == entry
+            self.services[name] = old if old is not None and is_same else Service(name, entry, self.shared)
+        listen = self.config.listen
+        self.router = Router(self.services, frozenset(host.lower().rstrip(".") for host in listen.hosts))
+        if listen.app_token is not None:
+            self.app_token = AppToken(self.shared.secrets.hold(listen.app_token))
+
+    def retire(self, successor: "Generation | None") -> None:
+        """Let go of every service that `successor` (or the predecessor, if this one failed) does not share."""
+        alive = set(successor.services.values()) if successor is not None else set()
+        for service in self.services.values():
+            if service not in alive:
+                service.retire()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Show all services, for people."""
+        return {
+            "generation": self.number,
+            "calls_in_flight": self.shared.gate.inside,
+            "services": {name: service.snapshot() for name, service in self.services.items()},
+        }
+
+
+def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generation | None) -> Shared:
+    """Make what the services of a generation share, from the previous one where it is still true."""
+    old = previous.shared if previous is not None else None
+    if previous is not None and old is not None:
+        same_gate = previous.config.admission == config.admission
+        same_secrets = previous.config.secrets == config.secrets
+        same_trust = _authorities(previous.mark) == _authorities(mark)
+    else:
+        same_gate = same_secrets = same_trust = False
+    return Shared(
+        grounds.clock,
+        grounds.ids,
+        grounds.tasks,
+        grounds.metrics,
+        grounds.log,
+        gate=old.gate if old is not None and same_gate else Gate(config.admission.calls_max),
+        secrets=old.secrets if old is not None and same_secrets else _held(grounds, config),
+        resolver=grounds.resolver,
+        contexts=old.contexts if old is not None and same_trust else Contexts(),
+    )
+
+
+def _authorities(mark: Fingerprint) -> frozenset[object]:
+    """Give the marks of the ca_files: all but the config itself, which stands first."""
+    return frozenset(mark.files[1:])
+
+
+def _held(grounds: Grounds, config: Config) -> HeldSecrets:
+    stores = {name: FileStore(store) for name, store in config.secrets.items()}
+    return HeldSecrets(stores, grounds.log.event, grounds.log.redactor.know)
+
+
+def references(config: Config) -> Mapping[SecretRef, None]:
+    """Give every secret reference of the services, as keys in the order of the config."""
+    found: dict[SecretRef, None] = {}
+    if config.listen.app_token is not None:
+        found[config.listen.app_token] = None
+    for entry in config.services.values():
+        for part in (entry.config, *(route.config for route in entry.routes)):
+            if part.auth is not None:
+                found[part.auth.secret] = None
+            if part.upstream_proxy_auth is not None:
+                found[part.upstream_proxy_auth.password] = None
+    return found

@@ -1,0 +1,195 @@
+"""The command line, as a shell sees it: exit codes, and what goes to which stream."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar import __version__
+from sidecar.cli import main
+from sidecar.config.load import read
+
+ROOT = Path(__file__).parent.parent
+GOOD = '[services.crm]\nbase_url = "https://a.example"\n[services.crm.routes.a]\nmatch = "GET /a"\n'
+
+
+def sidecar(*arguments: str, at: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    return subprocess.run(
+        command, cwd=at, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file to write a config to."""
+    path = tmp_path / "sidecar.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_check_counts_what_is_there_and_ends_with_0(config: Path) -> None:
+    """The default path is ./sidecar.toml."""
+    ended = sidecar("check", at=config.parent)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ok: 1 service, 1 route\n", "")
+
+
+def test_check_reports_every_problem_on_stderr_and_ends_with_1(config: Path) -> None:
+    """One line each; a secret that stands in the file is in none of them."""
+    canary = secrets.token_hex(16)
+    config.write_text(
+        f'[listen]\nadmn = "a"\n[services.crm]\ntimout = "1s"\nauth = {{ kind = "bearer", secret = "{canary}" }}\n'
+    )
+    ended = sidecar("check", "-c", str(config))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    paths = [line.partition(": ")[0] for line in ended.stderr.splitlines()]
+    assert paths == ["listen.admn", "services.crm.timout", "services.crm.auth.secret", "services.crm.base_url"]
+    assert canary not in ended.stderr
+
+
+def test_check_marks_warnings_and_still_ends_with_0(config: Path) -> None:
+    """A warning stops nobody."""
+    config.write_text('[services.crm]\nbase_url = "https://a.example"\nallow = []\n')
+    ended = sidecar("check", "-c", str(config))
+    assert (ended.returncode, ended.stdout) == (0, "ok: 1 service, 0 routes\n")
+    assert ended.stderr.startswith("services.crm.allow: warning: ")
+
+
+def test_a_missing_file_is_a_sentence_and_1(tmp_path: Path) -> None:
+    """No traceback."""
+    ended = sidecar("check", "-c", str(tmp_path / "none.toml"))
+    assert ended.returncode == 1
+    assert ended.stderr == f"{tmp_path}/none.toml: there is no such file; write one, or name it with -c\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["chek"], ["show"], ["check", "--jsn"]])
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As shells expect it."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: sidecar" in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_traceback() -> None:
+    """As with `sidecar show config | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "sidecar", "show", "config"]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_version_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts."""
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == f"sidecar {__version__}\n"
+
+
+def test_show_config_gives_toml_and_json_of_the_same(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both read back to the config."""
+    assert main(["show", "config", "-c", str(config)]) == 0
+    toml = tomllib.loads(capsys.readouterr().out)
+    assert main(["show", "config", "--json", "-c", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == toml
+    assert read(toml) == read(tomllib.loads(GOOD))
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    """Start-up is fast and lean: what a command does not need, it does not import."""
+    script = "import sys, sidecar.cli; print(*{'rich', 'sidecar.app', 'sidecar.demo.tour'} & {*sys.modules})"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "\n"
+
+
+class Admin:
+    """A listener that gives each connection the same answer."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.answer = b""
+        self.asked = b""
+        self._listening = listening
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked = connection.recv(65536)
+                connection.sendall(self.answer)
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(5)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def admin(request: pytest.FixtureRequest, tmp_path: Path, config: Path) -> Iterator[Admin]:
+    """An admin listener, and a config that names it."""
+    if request.param == "unix":
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(tmp_path / "a.sock"))
+        address = f"unix:{tmp_path}/a.sock"
+    else:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+    listening.listen()
+    config.write_text(f'[listen]\nadmin = "{address}"\n')
+    served = Admin(listening)
+    yield served
+    served.close()
+
+
+def reply(content: str, status: str = "200 OK") -> bytes:
+    """Make an answer of the admin API."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n{content}".encode()
+
+
+def test_show_services_asks_the_running_sidecar(admin: Admin, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table for people, JSON for programs, over TCP and Unix sockets."""
+    crm = {"in_flight": 3, "is_ready": True, "pool": {"idle": 1}, "note": None, "routes": ["deep"]}
+    services = {"generation": 1, "services": {"crm": crm}}
+    admin.answer = reply(json.dumps(services))
+    assert main(["show", "services", "-c", str(config)]) == 0
+    table = capsys.readouterr().out
+    assert [word in table for word in ("crm", "in flight", "3", "yes", "pool idle", "deep")] == [*[True] * 5, False]
+    assert admin.asked.startswith(b"GET /api/services HTTP/1.1\r\n")
+    assert b"\r\nHost: localhost\r\n" in admin.asked
+    assert main(["show", "services", "--json", "-c", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == services
+
+
+@pytest.mark.parametrize("answer", [reply("", "404 Not Found"), reply("<html>"), b"SSH-2.0\r\n\r\n", b""])
+def test_show_services_says_when_something_else_answers(
+    admin: Admin, config: Path, capsys: pytest.CaptureFixture[str], answer: bytes
+) -> None:
+    """A sentence and 1."""
+    admin.answer = answer
+    assert main(["show", "services", "-c", str(config)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("sidecar: ")
+
+
+def test_show_services_says_when_nothing_listens(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what to do."""
+    config.write_text(f'[listen]\nadmin = "unix:{config.parent}/none.sock"\n')
+    assert main(["show", "services", "-c", str(config)]) == 1
+    assert "start one with: sidecar run" in capsys.readouterr().err
