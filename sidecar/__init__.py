@@ -4,7 +4,8 @@ The map. Imports go down this list, never up and never sideways; neighbours meet
 handed over by `app.py`.
 
     __main__.py  cli.py   the commands: run, check, show, demo, version
-    demo/         a scripted vendor and the tour: tour.py stage.py steps.py step.py checks.py screen.py client.py vendor.py
+    demo/         a scripted vendor, and the tour: tour.py stage.py steps.py step.py checks.py screen.py client.py
+                  vendor.py
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     config/       model.py (gathers the sections) load.py reader.py walk.py problem.py show.py changes.py

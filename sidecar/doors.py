@@ -1,6 +1,8 @@
 """Doors: every listener of the process; a reload opens the new ones before the old ones close."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +67,7 @@ class Doors:
             for name in self._people:
                 if not self._is_same(name, config):
                     fresh_people[name] = await self._open_people(name, config)
-        except ConfigError:
+        except BaseException:
             for listener in fresh.values():
                 listener.stop_accepting()
                 await listener.drain(0)
@@ -109,7 +111,7 @@ class Doors:
                 # The same address with other names: the old one has to let go of it first.
                 await old.runner.cleanup()
             if address.path:
-                remove_stale_socket(Path(address.path))
+                await asyncio.to_thread(remove_stale_socket, Path(address.path))
                 await web.UnixSite(door, address.path).start()
             else:
                 await web.TCPSite(door, address.host, address.port, reuse_address=True).start()
@@ -157,5 +159,8 @@ def _wanted(config: Config) -> dict[tuple[str, str | None], str]:
 
 
 def _taken(path: str, address: str, error: OSError) -> ConfigError:
-    why = (error.strerror or str(error)).lower()
-    return ConfigError([Problem(path, f"cannot listen on {address}: {why}; is another process on it?")])
+    # asyncio puts a sentence of its own, with the address, in place of the system's words.
+    number = error.errno or 0
+    why = (os.strerror(number) if number in errno.errorcode else error.strerror or str(error)).lower()
+    hint = "; is another process on it?" if number == errno.EADDRINUSE else ""
+    return ConfigError([Problem(path, f"cannot listen on {address}: {why}{hint}")])

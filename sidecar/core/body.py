@@ -20,8 +20,8 @@ class Body:
     """A one-way stream of bytes: one feeder, one reader."""
 
     __slots__ = (
-        "_buffered", "_bytes_max", "_error", "_over", "_pause", "_pieces", "_resume", "_waiter", "is_complete",
-        "is_paused", "length", "on_first_read", "received_bytes", "trailers",
+        "_buffered", "_bytes_max", "_error", "_over", "_pause", "_pieces", "_resume", "_start", "_start_max",
+        "_waiter", "is_complete", "is_paused", "length", "on_first_read", "received_bytes", "trailers",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +44,8 @@ class Body:
         self._error: BaseException | None = None
         self._bytes_max = float("inf")
         self._over: BaseException | None = None
+        self._start: bytearray | None = None
+        self._start_max = 0
 
     @classmethod
     def of(cls, content: bytes) -> "Body":
@@ -61,6 +63,12 @@ class Body:
         if self.received_bytes > bytes_max:
             self.fail(over)
 
+    def keep_start(self, bytes_max: int) -> bytearray:
+        """Give the first bytes, up to `bytes_max`, in an array that grows as they come: for a log line."""
+        self._start_max = bytes_max
+        self._start = bytearray(b"".join(self._pieces)[:bytes_max])
+        return self._start
+
     # The feeder's side.
 
     def feed(self, piece: bytes) -> None:
@@ -69,6 +77,8 @@ class Body:
         size = len(piece)
         self._buffered += size
         self.received_bytes += size
+        if self._start is not None:
+            self._start += piece[: self._start_max - len(self._start)]
         if self.received_bytes > self._bytes_max and self._over is not None:
             self.fail(self._over)
         if self._buffered > BUFFER_MAX and not self.is_paused:

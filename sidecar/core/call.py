@@ -27,7 +27,7 @@ class AttemptRecord:
         self.error = ""
         self.request_head: tuple[str, bytes, Headers] | None = None  # method, target, headers; redacted when written
         self.response_head: Headers | None = None
-        self.response_start = b""
+        self.response_start: bytes | bytearray = b""  # Grows while the body comes.
 
 
 class Call:

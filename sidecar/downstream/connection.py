@@ -6,6 +6,8 @@ keeps the time, and decides when the connection is over. What is malformed is an
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -14,38 +16,25 @@ from sidecar.core.body import Body
 from sidecar.core.clock import Clock
 from sidecar.core.errors import RequestTimeout, SidecarError
 from sidecar.core.tasks import Tasks
+from sidecar.downstream.limits import DoorLimits
 from sidecar.downstream.reader import RequestReader
 from sidecar.downstream.request import Request
 
 PIPELINED_MAX = 32  # Requests waiting behind another. Full: nothing is read until one is answered.
 READ_BYTES = 64 * 1024
-LINGER = 2.0  # Seconds in which the rest of an unwanted request body is read and dropped, so that our answer arrives.
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero: closing sends RST, socket(7).
+LINGER = 2.0  # Seconds in which the rest of what was refused is read and dropped, so that our answer arrives.
 
 _BUFFER = memoryview(bytearray(READ_BYTES))  # One for all: each read is consumed before the next can start.
-
-
-class DoorLimits:
-    """Bounds of a door, from `[listen]`; times in seconds."""
-
-    __slots__ = ("body_timeout", "head_max", "head_timeout", "keepalive_timeout", "write_timeout")
-
-    def __init__(
-        self, head_max: int, head_timeout: float, body_timeout: float, write_timeout: float, keepalive_timeout: float
-    ) -> None:
-        self.head_max = head_max  # Bytes of a request's head. Over it (to within one read): 431.
-        self.head_timeout = head_timeout  # From a head's first byte to its last. Over it: 408.
-        self.body_timeout = body_timeout  # Between two bytes of a body. Over it: 408.
-        self.write_timeout = write_timeout  # For the app to read on, when it does not. Over it: cut off.
-        self.keepalive_timeout = keepalive_timeout  # Idle between two requests. Over it: closed.
 
 
 class AppConnection(asyncio.BufferedProtocol):
     """One connection of the app; its requests are answered one after the other, by one task."""
 
     __slots__ = (
-        "_arrived", "_clock", "_current", "_drained", "_handle", "_is_held", "_is_refused", "_limits", "_on_closed",
-        "_read_alarm", "_reader", "_task", "_tasks", "_waiting", "_write_alarm", "is_closed", "is_draining",
-        "transport", "tunnel_in",
+        "_arrived", "_clock", "_current", "_drained", "_handle", "_is_held", "_is_refused", "_limits", "_loop",
+        "_on_closed", "_read_alarm", "_reader", "_refusal", "_task", "_tasks", "_waiting", "_write_alarm", "is_closed",
+        "is_draining", "transport", "tunnel_in",
     )  # fmt: skip
 
     def __init__(
@@ -55,12 +44,15 @@ class AppConnection(asyncio.BufferedProtocol):
         clock: Clock,
         tasks: Tasks,
         on_closed: Callable[["AppConnection"], None],
+        refusal: SidecarError | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # Kept: asking for it costs a system call on Python 3.11.
         self._handle = handle
         self._limits = limits
         self._clock = clock
         self._tasks = tasks
         self._on_closed = on_closed
+        self._refusal = refusal  # There is no room: this is the answer, whatever the request is.
         self._read_alarm = Alarm(clock, self._read_overdue)
         self._write_alarm = Alarm(clock, self.abort)
         self._reader = RequestReader(limits.head_max, self._hand_over, self._pause, self._resume_body)
@@ -84,7 +76,7 @@ class AppConnection(asyncio.BufferedProtocol):
                 if not self._waiting:
                     if self.is_draining and self._reader.request is None:
                         return
-                    self._arrived = asyncio.get_running_loop().create_future()
+                    self._arrived = self._loop.create_future()
                     await self._arrived
                     continue
                 self._current = request = self._waiting.popleft()
@@ -97,30 +89,33 @@ class AppConnection(asyncio.BufferedProtocol):
 
     async def _may_go_on(self, request: Request) -> bool:
         """Whether a further request may come on this connection; if so, go on reading."""
-        if not request.body.is_complete:
-            await self._linger(request)
+        if not request.body.is_complete or request.refusal is not None:
+            await self._linger()
             return False
         if not request.may_keep_alive or self.tunnel_in is not None:
             return False
-        if self._is_held:
+        if self._is_held or request.body.is_paused:  # The latter came whole, and nobody read it.
             self._is_held = False
             self._resume()
         if not self._waiting and self._reader.request is None and not self._is_refused:
             self._read_alarm.set(self._clock.now() + self._limits.keepalive_timeout)
         return True
 
-    async def _linger(self, request: Request) -> None:
-        """Drop the rest of an unwanted body for a moment: closing at once would reset our answer away."""
-        request.body.on_first_read = None
-        try:
-            async with self._clock.timeout_at(self._clock.now() + LINGER):
-                while await request.body.read():
-                    pass
-        except (TimeoutError, SidecarError):
-            return
+    async def _linger(self) -> None:
+        """Half-close, and drop what still comes for a moment: closing at once would reset our answer away."""
+        self._is_refused = True
+        self._reader.give_up()
+        self._read_alarm.clear()
+        if self.transport is not None and not self.transport.is_closing():
+            self.write_eof()
+            self.transport.resume_reading()
+        await self._clock.sleep(LINGER)  # The app's own end cancels this.
 
     def _finish(self) -> None:
+        """Close; an app that does not take the rest of its answer has `write_timeout` seconds for it."""
         if self.transport is not None and not self.is_closed:
+            if self.transport.get_write_buffer_size():
+                self._write_alarm.set(self._clock.now() + self._limits.write_timeout)
             self.transport.close()
 
     # What the exchange and the listener use.
@@ -148,8 +143,14 @@ class AppConnection(asyncio.BufferedProtocol):
             self.transport.write_eof()
 
     def abort(self) -> None:
-        """Cut the app off: the only honest end for an answer that is broken off after its head."""
+        """Cut the app off: the only honest end for an answer that is broken off after its head.
+
+        With a reset, since to an app which waits for the end of the connection any other end would look whole.
+        """
         if self.transport is not None and not self.is_closed:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
     def go_away(self) -> None:
@@ -175,6 +176,8 @@ class AppConnection(asyncio.BufferedProtocol):
         self.transport = transport  # type: ignore[assignment]
         self._read_alarm.set(self._clock.now() + self._limits.keepalive_timeout)
         self._task = self._tasks.spawn(self._serve(), "app connection")
+        if self._refusal is not None:
+            self._refuse(self._refusal)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
         """Lend the shared buffer for the next read."""
@@ -210,7 +213,7 @@ class AppConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Note that the loop's write buffer is full."""
-        self._drained = asyncio.get_running_loop().create_future()
+        self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """Note that the loop's write buffer has room again."""
@@ -276,7 +279,9 @@ class AppConnection(asyncio.BufferedProtocol):
             self.transport.pause_reading()
 
     def _resume(self) -> None:
-        if self.transport is not None and not self.is_closed and not self._is_held:
+        incoming = self._reader.request
+        is_full = self._is_held or (incoming is not None and incoming.body.is_paused)
+        if self.transport is not None and not self.is_closed and not is_full:
             self.transport.resume_reading()
 
     def _resume_body(self) -> None:

@@ -4,6 +4,7 @@ The one place that ends a call, and the one place where exceptions become HTTP.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +25,7 @@ from sidecar.layers.observe import Observer
 from sidecar.layers.running import Service
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+TUNNEL_LINGER = 10.0  # Seconds that one side of a tunnel may go on after the other has ended; then it is cut off.
 _NO_BODY_STATUSES = frozenset({204, 304})
 _FAILURE_FROM = 500
 _CLOSE = b"Connection: close\r\n"
@@ -110,6 +112,8 @@ class Exchange:
             return Outcome.SUCCESS
         if request.method == "HEAD" or reply.status in _NO_BODY_STATUSES:
             connection.write(respond.head(call, reply, self._persistence(connection, request) + b"\r\n"))
+            if connection.is_write_paused:
+                await connection.drain()
             return outcome
         body = reply.body
         content = body.take_all()
@@ -172,6 +176,9 @@ class Exchange:
         incoming = connection.tunnel_in
         assert incoming is not None
         upwards = self._tasks.spawn(_carry_up(incoming, tunnel), "tunnel")
+        upwards.add_done_callback(
+            lambda _: self._clock.call_at(self._clock.now() + TUNNEL_LINGER, tunnel.incoming.finish)
+        )
         try:
             try:
                 while piece := await tunnel.incoming.read():
@@ -181,7 +188,9 @@ class Exchange:
                         await connection.drain()
             finally:
                 connection.write_eof()
-            await upwards
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout_at(self._clock.now() + TUNNEL_LINGER):
+                    await upwards
         finally:
             upwards.cancel()
 

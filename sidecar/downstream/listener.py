@@ -10,15 +10,18 @@ from pathlib import Path
 
 from sidecar.core.address import Address
 from sidecar.core.clock import Clock
+from sidecar.core.errors import Shed
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.tasks import Tasks
 from sidecar.core.units import Duration, Size
-from sidecar.downstream.connection import AppConnection, DoorLimits
+from sidecar.downstream.connection import AppConnection
+from sidecar.downstream.limits import DoorLimits
 from sidecar.downstream.request import Request
 from sidecar.downstream.router import Door
 
 BACKLOG = 1024  # Connections that the kernel holds until we take them.
+REFUSED_MAX = 64  # Connections over the bound that are told so in full, with a line and a count. More: told in short.
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
     b"Sidecar-Source: sidecar\r\nSidecar-Error: shed\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -56,7 +59,7 @@ class ListenConfig(Section, kw_only=True):
 
 
 class Full(asyncio.Protocol):
-    """Says that we are full, and closes."""
+    """Says that we are full, and closes: when even those who are to be told are too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer at once, whatever the request is."""
@@ -106,18 +109,25 @@ class Listener:
         loop = asyncio.get_running_loop()
         path = self.address.path
         if path:
-            remove_stale_socket(Path(path))
+            await asyncio.to_thread(remove_stale_socket, Path(path))
             self._server = await loop.create_unix_server(self._accept, path, backlog=BACKLOG)
-            os.chmod(path, 0o660)  # The app's user or group, nobody else in the pod.  # noqa: PTH101
+            await asyncio.to_thread(os.chmod, path, 0o660)  # The app's user or group, nobody else in the pod.
         else:
             self._server = await loop.create_server(
                 self._accept, self.address.host, self.address.port, backlog=BACKLOG, reuse_address=True
             )
 
     def _accept(self) -> asyncio.BaseProtocol:
-        if len(self._connections) >= self.config.connections_max:
+        refusal = None
+        over = len(self._connections) - self.config.connections_max
+        if over >= REFUSED_MAX:
             return Full()
-        connection = AppConnection(self._handle, self._limits, self._clock, self._tasks, self._connections.discard)
+        if over >= 0:
+            bound = self.config.connections_max
+            refusal = Shed(f"listen.connections_max = {bound} connections are open", retry_after=1.0)
+        connection = AppConnection(
+            self._handle, self._limits, self._clock, self._tasks, self._connections.discard, refusal
+        )
         self._connections.add(connection)
         return connection
 

@@ -42,7 +42,8 @@ class Request:
         for field in self.headers:
             key = field[0].lower()
             if key in OURS:
-                ours.setdefault(key, []).append(field[1])
+                # The parser leaves blanks at the end, which are no part of a value (RFC 9110 section 5.5).
+                ours.setdefault(key, []).append(field[1].strip(b" \t"))
                 if key in KEPT_TOO:
                     kept.append(field)
             elif not key.startswith(DROPPED):
@@ -58,3 +59,9 @@ class Request:
         """Give the first value of one of our fields."""
         values = self.ours.get(name)
         return values[0] if values else None
+
+
+def may_trail(name: bytes) -> bool:
+    """Whether a trailer may go on: vendors may merge it into the head, so what is held back there is held back here."""
+    key = name.lower()
+    return key not in OURS and not key.startswith(DROPPED)

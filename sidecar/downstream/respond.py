@@ -1,6 +1,7 @@
 """Respond: heads of answers, and the one place that turns our errors into HTTP (RFC 9457, RFC 9209)."""
 
 import math
+import re
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -26,6 +27,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
 def problem(call: Call, error: SidecarError) -> Reply:
@@ -35,7 +37,7 @@ def problem(call: Call, error: SidecarError) -> Reply:
         "about:blank",
         error.title,
         error.status,
-        error.detail,
+        error.detail.encode("utf-8", "replace").decode(),
         call.request_id,
         error.code,
         call.service,
@@ -58,7 +60,7 @@ def problem(call: Call, error: SidecarError) -> Reply:
 
 def _quoted(text: str) -> bytes:
     """Write a structured-field string (RFC 9651 section 3.3.3): printable ASCII, quote and backslash escaped."""
-    plain = text.encode("ascii", "replace").decode()
+    plain = _NOT_PRINTABLE.sub("?", text)
     return ('"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"').encode()
 
 

@@ -5,6 +5,7 @@ what of its head is the connection's own, and whether the connection may carry a
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ TRAILERS_MAX = 64 * 1024  # Bytes. Over it: upstream_protocol.
 _URLS = frozenset({b"location", b"content-location", b"link"})
 _SPECIAL = HOP_BY_HOP | _URLS | {b"content-length", b"x-request-id"}
 _NOT_NAMED = frozenset({b"close", b"keep-alive", b"upgrade", b"content-length", b"content-type", b"transfer-encoding"})
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4; the parser lets everything through.
 _FINAL_FROM = 200  # RFC 9110 section 15.2: below it an answer is informational.
 _CONTINUE, _SWITCHING, _BODILESS, _STATUS_MAX = 100, 101, (204, 304), 999
 
@@ -30,11 +32,12 @@ class AnswerReader:
 
     __slots__ = (
         "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request", "_is_informational",
-        "_is_used_up", "_parser", "_pause", "_reason", "_refusal", "_resume", "_trailer_bytes", "body", "go_ahead",
-        "head", "is_done", "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint", "received_bytes",
+        "_is_used_up", "_loop", "_parser", "_pause", "_reason", "_refusal", "_resume", "_trailer_bytes", "body",
+        "go_ahead", "head", "is_done", "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint", "received_bytes",
     )  # fmt: skip
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()  # Kept: asking for it costs a system call on Python 3.11.
         self._pause = pause
         self._resume = resume
         self._parser = httptools.HttpResponseParser(self)
@@ -69,7 +72,7 @@ class AnswerReader:
             self._is_used_up = False
         self._is_head_request = is_head_request
         self.is_upgrade_asked = is_upgrade_asked
-        self.head = asyncio.get_running_loop().create_future()
+        self.head = self._loop.create_future()
         return self.head
 
     def end(self) -> None:
@@ -139,7 +142,7 @@ class AnswerReader:
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > TRAILERS_MAX:
             self._refuse(_too_large("trailer section", TRAILERS_MAX))
-        if not self.is_done and name.lower() not in HOP_BY_HOP:
+        if not self.is_done and _may_trail(name.lower()):
             body.trailers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -154,6 +157,8 @@ class AnswerReader:
         version = parser.get_http_version()
         if version not in {"1.1", "1.0"} or status > _STATUS_MAX:
             self._refuse(UpstreamProtocol(f"the vendor answered with HTTP/{version} and status {status}"))
+        if self._reason != b"OK" and not _REASON.fullmatch(self._reason):
+            self._refuse(UpstreamProtocol("the reason phrase of the vendor's answer holds control characters"))
         headers, length = self._clean(is_http_1_0=version == "1.0")
         self.is_keepable = parser.should_keep_alive()
         has_no_body = self._is_head_request or status in _BODILESS
@@ -260,6 +265,11 @@ class AnswerReader:
             if drop:
                 kept = [field for field in kept if field[0].lower() not in drop]
         return kept, length
+
+
+def _may_trail(key: bytes) -> bool:
+    """Whether a trailer field may pass: one that frames, or speaks in our name, may not (RFC 9110 section 6.5.1)."""
+    return key not in _SPECIAL and not key.startswith(b"sidecar-")
 
 
 def _keepalive_seconds(value: bytes) -> float | None:

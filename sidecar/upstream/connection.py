@@ -87,6 +87,10 @@ class Connection(asyncio.BufferedProtocol):
         future = self._answer.begin(is_head_request=is_head_request, is_upgrade_asked=is_upgrade_asked)
         self._limits = limits
         self._exchanges += 1
+        if self.is_closed:
+            # It went before it was used: without this the answer would be waited for until the deadline.
+            self._answer.fail(_broken_off(None, has_begun=False))
+            return future
         self.transport.write(head)
         if body is None:
             self._sent()
@@ -105,20 +109,23 @@ class Connection(asyncio.BufferedProtocol):
             self._pump = None
         self._alarm.clear()
         may_go_on = answer.is_done and answer.is_keepable and self._is_sent and not self.is_closed
+        if answer.body is not None and answer.body.is_paused:
+            may_go_on = False  # Nobody read the body to its end, so nobody would resume the reading.
+        if self._exchanges == 1 and answer.is_done:
+            self._on_first_use(self)
         answer.end()
         self._limits = None
         self._is_sent = False
         if not may_go_on:
             self.close()
             return False
-        if self._exchanges == 1:
-            self._on_first_use(self)
         return True
 
     def close(self) -> None:
         """Close without ceremony: nothing more is wanted from this vendor here."""
         self._alarm.stop()
         if self.transport is not None and not self.is_closed:
+            self.is_closed = True  # Now, not when the loop tells of it: nobody may borrow it in between.
             self.transport.abort()
 
     # Sending.
@@ -207,7 +214,10 @@ class Connection(asyncio.BufferedProtocol):
             self._alarm.clear()
             if rest is not None:
                 self._switch(rest)
-        elif answer.body is not None and not answer.body.is_paused:
+        elif answer.body is None:
+            if self._is_sent:
+                self._alarm.set(limits.due_at)  # The first byte is here, so its limit is over.
+        elif not answer.body.is_paused:
             self._alarm.set(self._clock.now() + limits.idle_timeout)
 
     def eof_received(self) -> bool:

@@ -57,16 +57,18 @@ class Pool:
         return None
 
     async def take(self, record: AttemptRecord, deadline_at: float) -> Connection:
-        """Give a new connection, waiting in line for a place if all are taken.
+        """Give a new connection, or, if all places are taken, the next that is given back; in order of arrival.
 
         Raises Shed when the line is full, DeadlineExceeded when the wait is too long, and what dialling raises.
         """
-        if self._places >= self._config.connections_max and not self._drop_oldest_idle():
-            connection = await self._wait_in_line(deadline_at)
-            if connection is not None:
-                return connection
-        else:
+        if self._places < self._config.connections_max:
             self._places += 1
+        elif not self._drop_oldest_idle():
+            connection = await self._wait_in_line(deadline_at)
+            if connection is not None and not connection.is_closed:
+                record.is_reused = True
+                return connection
+            # Closed on its way here: its place is ours all the same.
         assert self._places <= self._config.connections_max
         try:
             return await self._dial(record, deadline_at)
@@ -133,6 +135,9 @@ class Pool:
             self._forget(self._idle.popleft())
         if len(self._idle) == 1:
             self._alarm.set(connection.idle_until)
+        elif connection.keepalive_hint is not None and self._idle:
+            # Only a hint can make a later one end sooner.
+            self._alarm.set(min(idle.idle_until for idle in self._idle))
 
     def closed(self, connection: Connection) -> None:
         """Hear that a connection is gone; a lent one is still given back by its borrower."""
@@ -143,11 +148,10 @@ class Pool:
         self._free_place()
 
     def _drop_oldest_idle(self) -> bool:
-        """Make a place by closing the oldest idle connection: for a caller that insists on a fresh one."""
+        """Close the oldest idle connection, whose place goes to a caller that insists on a fresh one."""
         if not self._idle:
             return False
-        oldest = self._idle.popleft()
-        oldest.close()
+        self._idle.popleft().close()
         return True
 
     def _forget(self, connection: Connection) -> None:

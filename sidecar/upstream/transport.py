@@ -7,6 +7,7 @@ from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import AttemptRecord, Call, Reply
 from sidecar.core.clock import Clock
 from sidecar.core.errors import DeadlineExceeded, UpstreamReset
+from sidecar.core.headers import find
 from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
 from sidecar.upstream.connection import Connection
@@ -15,6 +16,8 @@ from sidecar.upstream.origin import BaseUrl
 from sidecar.upstream.pool import Pool
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+START_MAX = 2048  # Bytes of a failed answer's body that are kept for the log. More: not kept.
+_FAILURE_FROM = 500
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # A length is sent even for no body (RFC 9110 section 8.6).
 
 
@@ -74,7 +77,7 @@ class Transport:
         attempt_at = call.deadline_at
         if timeouts.attempt is not None:
             attempt_at = min(attempt_at, started_at + timeouts.attempt)
-        limits = Limits(attempt_at, timeouts.first_byte, timeouts.idle, partial(self._say, call, record))
+        limits = Limits(attempt_at, timeouts.first_byte, timeouts.idle, partial(self._say, call, record, attempt_at))
         result = "failure"
         try:
             call.step = "connecting"
@@ -98,6 +101,8 @@ class Transport:
             result = f"{reply.status // 100}xx"
             record.status = reply.status
             record.response_head = reply.headers
+            if reply.status >= _FAILURE_FROM:
+                self._keep_start(record, reply)
         except BaseException as error:
             result = getattr(error, "code", "cancelled")
             record.error = str(error)
@@ -108,6 +113,12 @@ class Transport:
             record.total_s = record.first_byte_s = self._clock.now() - started_at
             call.upstream_s += record.total_s
             self._count_attempt(result, record.total_s)
+
+    @staticmethod
+    def _keep_start(record: AttemptRecord, reply: Reply) -> None:
+        """Keep the start of a failed answer's body for the log; not of a compressed one, which nobody could redact."""
+        if reply.body.length != 0 and find(reply.headers, b"content-encoding") is None:
+            record.response_start = reply.body.keep_start(START_MAX)
 
     def _may_replace(self, call: Call, record: AttemptRecord, connection: Connection) -> bool:
         """Whether a dead connection may be replaced by a fresh one, once, without asking the retry policy."""
@@ -161,18 +172,18 @@ class Transport:
             return b"Transfer-Encoding: chunked\r\n\r\n", body
         return b"Content-Length: %d\r\n\r\n" % body.length, body
 
-    def _say(self, call: Call, record: AttemptRecord, step: str) -> DeadlineExceeded:
+    def _say(self, call: Call, record: AttemptRecord, attempt_at: float, step: str) -> DeadlineExceeded:
         """Turn an overdue step into the error that names it and the limit that ended it."""
         now = self._clock.now()
         timeouts = self._timeouts
         call.step = step
-        if now >= call.deadline_at:
-            return DeadlineExceeded(f"the call's time is used up; the step was: {step}")
-        if record.status:
+        if record.status:  # A body may outlast the call's deadline, so that is not what ended it.
             return DeadlineExceeded(
                 f"the vendor sent nothing for idle_timeout = {timeouts.idle:g} s; the step was: {step}",
                 proxy_error="connection_read_timeout",
             )
-        if timeouts.first_byte is not None:
-            return DeadlineExceeded(f"first_byte_timeout = {timeouts.first_byte:g} s passed; the step was: {step}")
-        return DeadlineExceeded(f"attempt_timeout = {timeouts.attempt:g} s passed; the step was: {step}")
+        if now >= call.deadline_at:
+            return DeadlineExceeded(f"the call's time is used up; the step was: {step}")
+        if now >= attempt_at:
+            return DeadlineExceeded(f"attempt_timeout = {timeouts.attempt:g} s passed; the step was: {step}")
+        return DeadlineExceeded(f"first_byte_timeout = {timeouts.first_byte:g} s passed; the step was: {step}")

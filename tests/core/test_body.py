@@ -198,3 +198,17 @@ async def test_the_first_read_tells_only_when_it_has_to_wait() -> None:
     early.finish()
     assert await early.read() == b""
     assert told == ["continue"]
+
+
+def test_the_start_of_a_body_is_kept_from_what_is_there_and_what_comes() -> None:
+    """The array grows while bytes come in, up to its bound; the reader misses nothing."""
+    body = Body()
+    body.feed(b"ab")
+    start = body.keep_start(5)
+    assert bytes(start) == b"ab"
+    body.feed(b"cd")
+    body.feed(b"efg")
+    body.feed(b"h")
+    body.finish()
+    assert bytes(start) == b"abcde"
+    assert body.take_all() == b"abcdefgh"

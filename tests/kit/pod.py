@@ -34,7 +34,7 @@ _CONFIG = """\
 drain_timeout = "1s"
 {sidecar}
 [listen]
-egress = ["127.0.0.1:0"]
+egress = [{egress}]
 admin = "127.0.0.1:0"
 telemetry = "127.0.0.1:0"
 {listen}
@@ -56,8 +56,8 @@ allow_private = true
 class Pod:
     """One sidecar from start to stop, with one service per vendor; a single vendor's service is named `vendor`.
 
-    `service` is TOML for each service, or by its name; `listen` and `sidecar` are keys of these sections; `config`
-    stands behind `[log]` and may open sections of its own. A vendor may be a URL instead.
+    `service` is TOML for each service, or by its name; `listen` and `sidecar` are keys of these sections, `egress`
+    the doors in quotes; `config` stands behind `[log]` and may open sections of its own. A vendor may be a URL instead.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Pod:
         base_path: str = "",
         sidecar: str = "",
         listen: str = "",
+        egress: str = '"127.0.0.1:0"',
         config: str = "",
         level: str = "info",
     ) -> None:
@@ -80,7 +81,7 @@ class Pod:
         self._vendors = vendors if isinstance(vendors, Mapping) else {"vendor": vendors}
         self._service = service
         self._base_path = base_path
-        self._sections = {"sidecar": sidecar, "listen": listen, "config": config, "level": level}
+        self._sections = {"sidecar": sidecar, "listen": listen, "egress": egress, "config": config, "level": level}
         self._stream: FileIO | None = None
         self._sidecar: Sidecar | None = None
         self._is_stopped = False

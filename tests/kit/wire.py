@@ -18,6 +18,8 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 async def send(writer: asyncio.StreamWriter, raw: bytes) -> None:
     """Send bytes, and return when the kernel has all of them. Raises ConnectionError."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError("the connection is closed")
     writer.transport.set_write_buffer_limits(high=0)
     writer.write(raw)
     await writer.drain()

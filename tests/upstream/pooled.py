@@ -62,16 +62,16 @@ class Lines:
         """Have the next dial fail."""
         self.failures.append(ConnectFailed("refused"))
 
-    async def take(self, seconds: float = 60.0) -> Line:
-        """Take a connection as the transport does: an idle one, else a new one, else in line."""
-        found = self.pool.take_idle()
+    async def take(self, seconds: float = 60.0, *, insists: bool = False) -> Line:
+        """Take as the transport does: an idle one (unless it insists on a new one), else a new one, else in line."""
+        found = None if insists else self.pool.take_idle()
         if found is None:
             found = await self.pool.take(AttemptRecord(), self.clock.now() + seconds)
         return cast("Line", found)
 
-    def ask(self, seconds: float = 60.0) -> asyncio.Task[Line]:
+    def ask(self, seconds: float = 60.0, *, insists: bool = False) -> asyncio.Task[Line]:
         """Take in a task of its own, as a call does."""
-        return asyncio.create_task(self.take(seconds))
+        return asyncio.create_task(self.take(seconds, insists=insists))
 
     def give_back(self, line: Line) -> None:
         """Give back at the end of an exchange."""
