@@ -1,9 +1,7 @@
 """Credential: a scheme with its secret, ready for requests; prepared when the secret changes, not per call."""
 
-from collections.abc import Callable, Iterable
-
 from sidecar.auth.schemes import ApiKey, Auth
-from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.held import Held, Know, Known
 from sidecar.core.call import Call
 from sidecar.core.errors import CredentialUnavailable
 from sidecar.core.secret import Secret
@@ -14,10 +12,10 @@ _FORBIDDEN = frozenset(b"\r\n\0")
 class Credential:
     """Puts the credential of one service on its calls, in place of whatever the app sent there."""
 
-    def __init__(self, auth: Auth, held: Held, know: Callable[[Iterable[bytes]], object]) -> None:
+    def __init__(self, auth: Auth, held: Held, know: Know) -> None:
         self._auth = auth
         self._held = held
-        self._know = know
+        self._known = Known(know)
         self._field: tuple[bytes, bytes] | None = None
         self._problem = ""
         self._is_query = isinstance(auth, ApiKey) and auth.place == "query"
@@ -31,7 +29,7 @@ class Credential:
             self._problem = "the secret holds a line break or NUL, which no header may hold; store it without"
             return
         self._field = self._auth.field(value)
-        self._know([self._field[1].rpartition(b" ")[2]])
+        self._known.add([self._field[1].rpartition(b" ")[2]])
 
     def put_on(self, call: Call) -> None:
         """Put the credential on. Raises CredentialUnavailable with the step that failed."""

@@ -30,8 +30,9 @@ class Rewriter:
         if not re.search(rb":\d+$", root):
             in_json = re.escape(root).replace(rb"/", rb"\\?/") + rb"(?::%d)?" % default_port
             in_json += re.escape(base_path).replace(rb"/", rb"\\?/")
-        self._in_json = re.compile(rb'"%b(?=[\\/?#"])' % in_json)
-        self.tail_max = 2 * len(root + base_path) + 16  # The longest match, and the byte behind it.
+        # A quote behind a backslash stands inside of a string: a URL in a sentence is no link.
+        self._in_json = re.compile(rb'(?<!\\)"%b(?=\\?/|[?#"])' % in_json)
+        self.tail_max = 2 * len(root + base_path) + 16  # The longest match, and the two bytes behind it.
 
     def url(self, value: bytes, address: bytes) -> bytes:
         """Move one URL or absolute path; anything else comes back as it is."""
@@ -61,6 +62,8 @@ class Rewriter:
             # A URL begins with a quote, so the first quote in reach of the end is where one may be cut in two.
             quote = text.find(b'"', max(0, len(text) - self.tail_max))
             cut = quote if quote != -1 else cut
+            if text[:cut].endswith(b"\\"):  # It says what the quote behind it is, so the two stay together.
+                cut -= 1
         settled = []
         at = 0
         for match in self._in_json.finditer(text):

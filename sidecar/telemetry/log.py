@@ -198,7 +198,7 @@ class Log:
             line.method, line.target, line.request_head = method, mask.target(target), mask.headers(headers)
         if record.response_head is not None:
             line.response_head = mask.headers(record.response_head)
-            line.response_start = mask.body(record.response_start)
+            line.response_start = mask.body(bytes(record.response_start))
         return line
 
     def _dropped_line(self, count: int) -> bytes:

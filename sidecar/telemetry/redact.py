@@ -29,9 +29,9 @@ _SCHEME = re.compile(
 )
 _PAIR = re.compile(r"""(?P<before>^|[?&;#])(?P<name>[^=&;?#\s"'<>{},]{1,128})=(?P<value>[^&;#\s"'<>]*)""")
 _USERINFO = re.compile(r"(?<=://)[^/\s@\"'<>]*@")
-_FIELD = re.compile(
-    r"""(?P<name>"(?P<word>[^"\\]{1,128})"\s*:\s*)(?!(?:true|false|null)\b)"""
-    r"""(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|\{[^}]*(?:\}|$)|\[[^\]]*(?:\]|$)|[^,}\]\s]+)""",
+_FIELD = re.compile(r'"(?P<word>[^"\\]{1,128})"\s*:\s*')
+_FIELD_VALUE = re.compile(
+    r"""(?!(?:true|false|null)\b)(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|\{[^}]*(?:\}|$)|\[[^\]]*(?:\]|$)|[^,}\]\s]+)""",
     re.DOTALL,
 )
 _IN_TEXT = re.compile(r"\b(bearer|basic|token|dpop)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
@@ -90,7 +90,7 @@ class Redactor:
 
     def body(self, start: bytes) -> str:
         """Mask the start of a body: text, and the values of JSON and form fields that are named like a secret."""
-        return _FIELD.sub(_masked_field, self.text(start))
+        return _without_fields(self.text(start))
 
     def _line(self, name: bytes, value: bytes) -> str:
         shown = _cut(self._without_known(name))
@@ -125,8 +125,17 @@ def _masked_pair(match: re.Match[str]) -> str:
     return match[0]
 
 
-def _masked_field(match: re.Match[str]) -> str:
-    return f'{match["name"]}"{MASK}"' if is_secret_name(match["word"]) else match[0]
+def _without_fields(text: str) -> str:
+    """Mask the values of JSON fields that are named like a secret, at any depth."""
+    parts = []
+    at = 0
+    for name in _FIELD.finditer(text):
+        if name.start() >= at and is_secret_name(name["word"]):
+            value = _FIELD_VALUE.match(text, name.end())
+            if value is not None:
+                parts += [text[at : name.end()], f'"{MASK}"']
+                at = value.end()
+    return "".join([*parts, text[at:]])
 
 
 def _cut(text: str) -> str:
@@ -136,6 +145,7 @@ def _cut(text: str) -> str:
 def forms(value: bytes) -> set[bytes]:
     """Give the forms in which a secret value travels: raw, URL-encoded, in JSON, hexadecimal, base64 at any offset."""
     encoded = {quote(value, safe="").encode(), quote(value, safe="/").encode(), quote_plus(value).encode()}
+    encoded |= {quote(form, safe="").encode() for form in encoded}  # A URL inside of a URL.
     lower = {re.sub(rb"%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in encoded}
     quoted = value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     found = {value, quoted, quoted.replace(b"/", b"\\/"), value.hex().encode(), value.hex().upper().encode()}

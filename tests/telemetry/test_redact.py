@@ -114,3 +114,11 @@ def test_a_head_is_bounded() -> None:
 def test_binary_bytes_are_shown_as_text() -> None:
     """A compressed body must not break the line."""
     assert Redactor().body(bytes(range(256)))
+
+
+def test_a_field_is_masked_at_any_depth() -> None:
+    """Vendors wrap what they say in an error object, and that in a list."""
+    text = Redactor().body(
+        b'{"errors": [{"detail": {"token": "t-1", "plan": "p"}, "client_secret": {"a": 1}}], "x": 2}'
+    )
+    assert text == '{"errors": [{"detail": {"token": "***", "plan": "p"}, "client_secret": "***"}], "x": 2}'

@@ -11,13 +11,34 @@ from sidecar.telemetry.redact import forms
 Notice = Callable[..., None]  # Writes a log line: notice(level, msg, **fields).
 
 
+Know = Callable[[Iterable[bytes]], Callable[[], None]]  # Has values masked in the log, until the function it gives.
+VALUES_KEPT = 2  # Calls under way may still carry the value before the last. Full: the oldest is forgotten.
+
+
+class Known:
+    """What the log masks for one owner, as its value changes."""
+
+    __slots__ = ("_forgets", "_know")
+
+    def __init__(self, know: Know) -> None:
+        self._know = know
+        self._forgets: list[Callable[[], None]] = []
+
+    def add(self, patterns: Iterable[bytes]) -> None:
+        """Mask the forms of a new value, too, and forget those of old ones: rotation has no end, the table has one."""
+        if len(self._forgets) >= VALUES_KEPT:
+            self._forgets.pop(0)()
+        self._forgets.append(self._know(patterns))
+
+
 class Held:
     """One secret, current or last known. `secret` is None until it could be read; `problem` says why."""
 
-    __slots__ = ("_listeners", "problem", "ref", "secret", "source_version")
+    __slots__ = ("_listeners", "known", "problem", "ref", "secret", "source_version")
 
-    def __init__(self, ref: SecretRef) -> None:
+    def __init__(self, ref: SecretRef, known: Known) -> None:
         self.ref = ref
+        self.known = known
         self.secret: Secret | None = None
         self.problem = "the secret has not been read yet"
         self.source_version = ""  # Of the whole stored value, also when only a field of it is used.
@@ -46,9 +67,7 @@ class Held:
 class HeldSecrets:
     """All secrets of one generation, by reference."""
 
-    def __init__(
-        self, stores: Mapping[str, SecretStore], notice: Notice, know: Callable[[Iterable[bytes]], object]
-    ) -> None:
+    def __init__(self, stores: Mapping[str, SecretStore], notice: Notice, know: Know) -> None:
         self._stores = stores
         self._notice = notice
         self._know = know  # Hands the forms of a value to the redactor.
@@ -56,7 +75,7 @@ class HeldSecrets:
 
     def hold(self, ref: SecretRef) -> Held:
         """Give the held secret for `ref`; the same one for the same reference."""
-        return self._held.setdefault(ref, Held(ref))
+        return self._held.setdefault(ref, Held(ref, Known(self._know)))
 
     def forget_others(self, refs: Container[SecretRef]) -> None:
         """Let go of the secrets that no service names any more."""
@@ -68,6 +87,7 @@ class HeldSecrets:
         for held in list(self._held.values()):
             store = self._stores[held.ref.store]
             if held.secret is not None and not await store.has_changed(held.ref.path, held.source_version):
+                held.problem = ""  # Also after an outage: what is there is what we hold, and the next outage is news.
                 continue
             await self._read(held, store)
 
@@ -83,7 +103,7 @@ class HeldSecrets:
         if stored.version == held.source_version:
             return
         held.source_version = stored.version
-        self._know(forms(secret.reveal()))
+        held.known.add(forms(secret.reveal()))
         held.put(secret)
         self._notice("info", "secret_read", secret=str(held.ref), version=secret.version)
 

@@ -1,0 +1,28 @@
+"""An observer with a real log and real metrics, to be looked at."""
+
+import json
+
+from sidecar.core.clock import Clock
+from sidecar.layers.observe import Observer
+from sidecar.telemetry.log import Log, LogConfig
+from sidecar.telemetry.metrics import Counter, Metrics
+from sidecar.telemetry.redact import Redactor
+from sidecar.telemetry.writer import Writer
+
+
+class Watched:
+    """An observer, and what it wrote and counted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._writer = Writer(Counter())  # Never started, so the lines stay where they are.
+        self._metrics = Metrics()
+        log = Log(LogConfig(), self._writer, Redactor(), clock.wall, lambda: 0.0)
+        self.observer = Observer(self._metrics.for_service("crm", "search"), log, clock)
+
+    def lines(self) -> list[dict[str, object]]:
+        """Give the lines."""
+        return [json.loads(line) for line in self._writer._lines]
+
+    def counted(self) -> dict[tuple[str, ...], int]:
+        """Give the counts of calls by their labels."""
+        return {labels: counter.value for labels, counter in self._metrics.counters["sidecar_calls_total"].series()}
