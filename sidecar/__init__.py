@@ -11,8 +11,8 @@ handed over by `app.py`.
     config/       model.py (gathers the sections) load.py reader.py walk.py problem.py show.py changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   headers.py
-    downstream/   towards the app: listener.py connection.py reader.py request.py router.py fields.py exchange.py
-                  respond.py
+    downstream/   towards the app: listener.py connection.py reader.py limits.py request.py router.py fields.py
+                  exchange.py respond.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py
     layers/       one policy per file; stack.py holds the order and why  << read this first
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py credentials.py
@@ -23,8 +23,8 @@ handed over by `app.py`.
                   pool.py connection.py answer.py limits.py transport.py
     telemetry/    metrics.py (every metric in one table) log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
-    core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py clock.py alarm.py tasks.py section.py
-                  units.py secret.py headers.py paths.py hosts.py address.py ids.py
+    core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py problem.py clock.py alarm.py tasks.py
+                  section.py units.py secret.py headers.py paths.py hosts.py address.py ids.py
 
 The life of a call.
 

@@ -1,6 +1,7 @@
 """App: the composition root; it starts, reloads and drains what the other rooms built."""
 
 import asyncio
+import gc
 import random  # noqa: TID251 - the composition root is where chance comes from
 import signal
 import sys
@@ -97,6 +98,7 @@ class App:
             await self._close()
             raise
         self._not_ready = None
+        _settle_memory()
         self._tasks.spawn(self._watch(), "watch")
         self._log.event("info", "ready", version=__version__, egress=self.egress_addresses)
 
@@ -207,6 +209,16 @@ class App:
 
     def _admin_fault(self, error: BaseException) -> None:
         self._log.fault("admin", error)
+
+
+def _settle_memory() -> None:
+    """Take what was built at the start out of the collector's sight: it stays, and looking through it takes 5 ms.
+
+    Calls leave no cycles behind, so the collector may also look more rarely: every 10,000 new containers, not 700.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def run(config_path: Path) -> int:

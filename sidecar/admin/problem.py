@@ -1,9 +1,9 @@
-"""Problem: an error of the admin doors as the contract's `application/problem+json` (RFC 9457)."""
+"""Problem: an error of the admin doors as an HTTP answer."""
 
-import msgspec
 from aiohttp import web
 
 from sidecar.core.errors import BadRequest, SidecarError
+from sidecar.core.problem import encode
 
 
 class NotFound(BadRequest):
@@ -18,25 +18,11 @@ class ReloadRefused(BadRequest):
     status, title = 422, "The configuration was not loaded"
 
 
-class Problem(msgspec.Struct, omit_defaults=True):
-    """The body; members and their order are the contract. `problems` only after a refused reload."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    service: str | None = None
-    problems: list[object] | None = None
-
-
-def problem(error: SidecarError, request_id: str = "", problems: list[object] | None = None) -> web.Response:
+def problem(error: SidecarError, problems: list[str] | None = None) -> web.Response:
     """Answer with an error."""
-    body = Problem("about:blank", error.title, error.status, error.detail, request_id, error.code, None, problems)
     return web.Response(
         status=error.status,
-        body=msgspec.json.encode(body),
+        body=encode(error, problems=problems),
         content_type="application/problem+json",
         headers={"Sidecar-Error": error.code},
     )

@@ -42,7 +42,7 @@ class Body:
         self._resume = resume
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._bytes_max = float("inf")
+        self._bytes_max: float = float("inf")
         self._over: BaseException | None = None
         self._start: bytearray | None = None
         self._start_max = 0
@@ -58,7 +58,7 @@ class Body:
 
     def bound(self, bytes_max: int, over: BaseException) -> None:
         """Fail with `over` as soon as more than `bytes_max` bytes came in."""
-        self._bytes_max = bytes_max
+        self._bytes_max = float(bytes_max)
         self._over = over
         if self.received_bytes > bytes_max:
             self.fail(over)

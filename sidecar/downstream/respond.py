@@ -5,54 +5,25 @@ import re
 from functools import lru_cache
 from http import HTTPStatus
 
-import msgspec
-
 from sidecar.core.body import Body, Headers
 from sidecar.core.call import Call, Reply
 from sidecar.core.errors import MethodNotAllowed, SidecarError
+from sidecar.core.problem import encode
 
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """An `application/problem+json` body; its members and their order are the contract."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    service: str
-    attempts: int
-    retry_after: float | None = None
-
-
-_encode = msgspec.json.Encoder().encode
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
 def problem(call: Call, error: SidecarError) -> Reply:
     """Make the answer for an error of ours."""
-    retry_after = None if error.retry_after is None else math.ceil(error.retry_after)
-    body = Problem(
-        "about:blank",
-        error.title,
-        error.status,
-        error.detail.encode("utf-8", "replace").decode(),
-        call.request_id,
-        error.code,
-        call.service,
-        len(call.attempts),
-        retry_after,
-    )
-    text = _encode(body)
+    text = encode(error, call.request_id, call.service, len(call.attempts))
     headers: Headers = [
         (b"Content-Type", b"application/problem+json"),
         (b"Content-Length", b"%d" % len(text)),
         (b"Sidecar-Error", error.code.encode()),
         (b"Proxy-Status", b"sidecar; error=%b; details=%b" % (error.proxy_error.encode(), _quoted(error.detail))),
     ]
-    if retry_after is not None:
-        headers.append((b"Retry-After", b"%d" % retry_after))
+    if error.retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % math.ceil(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     return Reply(error.status, _reason(error.status), headers, Body.of(text), "sidecar")

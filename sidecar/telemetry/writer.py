@@ -3,15 +3,13 @@
 import os
 import select
 import threading
-from collections import deque
 from collections.abc import Callable
 
 from sidecar.telemetry.metrics import Counter
 
 BYTES_MAX = 4 * 1024 * 1024  # Waiting and being written. Full: the newest line is dropped and counted.
 GATHER_S = 0.1  # The longest that a line waits for company.
-GATHER_BYTES = 64 * 1024  # As much as that goes out at once.
-BATCH_MAX = 256 * 1024  # Bytes of one write.
+GATHER_BYTES = 32 * 1024  # As much as that goes out at once. More at a time would hold the core, and calls, for longer.
 
 
 def _silent(_: int) -> bytes:
@@ -26,7 +24,7 @@ class Writer:
         self.on_dropped: Callable[[int], bytes] = _silent  # Makes the line that tells how many are missing.
         self._fd = fd
         self._bytes_max = bytes_max
-        self._lines: deque[bytes] = deque()
+        self._lines: list[bytes] = []
         self._bytes = 0  # Of the lines, and of the batch that is being written.
         self._wake_at = 1  # With so many bytes the thread has something to be told.
         self._untold = 0  # Dropped, and no line says so yet.
@@ -101,13 +99,8 @@ class Writer:
 
     def _take(self) -> tuple[bytes, int]:
         """Take one batch; an empty one means that we are closing and done."""
-        taken: list[bytes] = []
-        size = 0
-        with self._lock:
-            while self._lines and size < BATCH_MAX:
-                line = self._lines.popleft()
-                taken.append(line)
-                size += len(line) + 1
+        with self._lock:  # For as short as can be: the loop waits for it.
+            taken, self._lines = self._lines, []
         taken.append(b"")
         return b"\n".join(taken), len(taken) - 1
 

@@ -33,7 +33,8 @@ class AnswerReader:
     __slots__ = (
         "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request", "_is_informational",
         "_is_used_up", "_loop", "_parser", "_pause", "_reason", "_refusal", "_resume", "_trailer_bytes", "body",
-        "go_ahead", "head", "is_done", "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint", "received_bytes",
+        "go_ahead", "head", "is_done", "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint",
+        "received_bytes",
     )  # fmt: skip
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:

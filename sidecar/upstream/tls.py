@@ -11,6 +11,23 @@ from typing import Any
 SESSIONS_MAX = 64  # Host names. Full: the session used longest ago is forgotten, which costs one full handshake.
 
 
+class _Object(ssl.SSLObject):
+    """Says that it needs more bytes without asking OpenSSL, where that is plain.
+
+    The loop reads until it is told so, once for every answer, and OpenSSL's way of telling builds an exception with a
+    formatted text: 1 µs of the call's 35.
+    """
+
+    _incoming: ssl.MemoryBIO
+    _wanting = ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "no more bytes are here")
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature.
+        """Read what is decrypted; raises SSLWantReadError if nothing is here."""
+        if not self._incoming.pending and not self.pending():
+            raise self._wanting.with_traceback(None)
+        return super().read(len, buffer)
+
+
 class ClientContext(ssl.SSLContext):
     """A context that offers each host the last session kept for it.
 
@@ -30,7 +47,10 @@ class ClientContext(ssl.SSLContext):
         """Begin a handshake, offering the session kept for `server_hostname`, if any."""
         if session is None and isinstance(server_hostname, str):
             session = self._sessions.get(server_hostname)
-        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        ssl_object = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(ssl_object, _Object)
+        ssl_object._incoming = incoming  # noqa: SLF001 - set here, since SSLObject is made by the context alone.
+        return ssl_object
 
     def keep(self, host: str, session: ssl.SSLSession) -> None:
         """Offer `session` to `host` from now on."""
@@ -51,6 +71,7 @@ def client_context(ca_file: str | None = None) -> ClientContext:
     Raises ValueError with a sentence when `ca_file` cannot be read.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslobject_class = _Object
     context._sessions = OrderedDict()  # noqa: SLF001 - SSLContext is made by __new__, and takes no further arguments.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # So that ca_file may hold just the issuing authority.
