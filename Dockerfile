@@ -1,4 +1,5 @@
-# The image of the sidecar: an interpreter, its pinned dependencies, the program; no shell script, compiler or pip.
+# The image of the sidecar: an interpreter, its pinned dependencies, the program with its hot path compiled; no compiler
+# and no pip.
 #
 #   docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" -t sidecar:0.1.0 .
 #   docker run --read-only -v ./sidecar.toml:/etc/sidecar/sidecar.toml:ro sidecar:0.1.0
@@ -7,7 +8,8 @@
 
 ARG PYTHON=3.13
 
-FROM python:${PYTHON}-slim AS builder
+# The full image has a C compiler, for the hot path; the slim one below has not.
+FROM python:${PYTHON} AS builder
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -23,18 +25,19 @@ COPY requirements.lock ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip --python /opt/sidecar/bin/python install --require-hashes --only-binary :all: -r requirements.lock
 
-# The build backend is pinned in the lock of the tools, with its hashes; it stays in the builder.
-COPY requirements-dev.lock ./
+# The build backend and the compiler stay in the builder; mypyc reads the types of the dependencies, so they are here, too.
+COPY requirements-build.lock ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    sed -n '/^flit-core==/,/[^\\]$/p' requirements-dev.lock > build.lock \
-    && pip install --require-hashes --only-binary :all: -r build.lock
+    pip install --require-hashes --only-binary :all: -r requirements.lock -r requirements-build.lock
 
 COPY pyproject.toml README.md ./
+COPY tools ./tools
 COPY sidecar ./sidecar
 # Bytecode is made here, once: the root filesystem of the pod is read-only, and a start without it costs half a second.
 # `unchecked-hash` lets Python trust it without looking at times, which layers and copies change.
 RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
     && pip --python /opt/sidecar/bin/python install --no-deps --no-index dist/*.whl \
+    && python tools/compile.py "$(/opt/sidecar/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/sidecar
 
 FROM python:${PYTHON}-slim

@@ -10,11 +10,13 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --pyth
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run test compiled test-compiled lint format bench lock clean
 
 help: ## Say what there is.
 	@echo "make run     start a vendor, a sidecar before it, and calls through it (ARGS=--once: stop after them)"
 	@echo "make test    all tests (ARGS=\"tests/core -k alarm\": some of them)"
+	@echo "make compiled  the package with its hot path compiled, in build/compiled; needs a C compiler"
+	@echo "make test-compiled  all tests against that; says so and does nothing where no C compiler is"
 	@echo "make lint    ruff, mypy, and hadolint if it is there"
 	@echo "make format  let ruff put the code in form"
 	@echo "make bench   side by side with other proxies; takes minutes, may install system packages"
@@ -28,6 +30,22 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
+compiled: build/compiled/.made
+
+build/compiled/.made: $(VENV)/.dev tools/compile.py $(shell find sidecar -name '*.py')
+	@echo "compiling the hot path"
+	@mkdir -p build/compiled
+	@$(BIN)/python tools/compile.py build/compiled >build/compile.log 2>&1 || { tail -n 20 build/compile.log; exit 1; }
+	@touch $@
+
+# The tests run beside the compiled package, in a tree of their own, so that no source stands in its way.
+test-compiled: $(VENV)/.dev
+	@if ! command -v cc >/dev/null 2>&1; then echo "no C compiler is here; the compiled package is not tested"; exit 0; fi; \
+	$(MAKE) --no-print-directory compiled \
+	&& rm -rf build/compiled/tests \
+	&& cp -r tests docs README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
+	&& cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(ARGS)
+
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -38,7 +56,7 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev
+bench:
 	@bash bench/run.sh $(ARGS)
 
 # A name of a registry or a path of this machine in a lock would not work elsewhere, so such a lock is refused.
@@ -46,10 +64,11 @@ lock: $(VENV)/.dev
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.lock
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements-dev.in --constraint requirements.lock \
 		--output-file requirements-dev.lock
-	@! grep -nE '://|index-url|find-links|@ +file' requirements.lock requirements-dev.lock
+	@$(UV_COMPILE) requirements-build.in --constraint requirements-dev.lock --output-file requirements-build.lock
+	@! grep -nE '://|index-url|find-links|@ +file' requirements*.lock
 
 clean: ## The virtual environment too.
-	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf $(VENV) .venv-bench bench/.work .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip's script is the last thing that venv writes: when it is there, the environment is whole.

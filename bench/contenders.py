@@ -33,11 +33,18 @@ def known(d: Path, *, tls: bool, python: str) -> dict[str, Contender]:
     caddy = f"caddy run --config {_caddy_config(d, tls=tls)}"
     floor = f"{sys.executable} -m bench.floor {FLOOR} {origin.base_url(tls=tls)} {d}/cert.pem"
     sidecar = sidecar_config.command(sidecar_config.config(d, origin.base_url(tls=tls)), python)
+    first = sidecar_config.SOURCES
+    sources = sidecar_config.config(d, origin.base_url(tls=tls), first_port=first)
     return {
         "nginx": _at(NGINX, f"nginx -c {_nginx_config(d, tls=tls)}"),
         "envoy": _at(ENVOY, envoy),
         "caddy": _at(CADDY, caddy, {"GOMAXPROCS": "1", "HOME": str(d)}),
         "sidecar": Contender(sidecar, f"{sidecar_config.URL}/v1/x", sidecar_config.READY_URL),
+        "sidecar_sources": Contender(
+            sidecar_config.command(sources, python, is_from_sources=True),
+            f"http://127.0.0.1:{first}/bench/v1/x",
+            f"http://127.0.0.1:{first + 2}/readyz",
+        ),
         "floor_web_server": _at(FLOOR, floor),
     }
 

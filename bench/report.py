@@ -126,7 +126,9 @@ def _side_by_side(part: Part) -> str:
     text = (
         f"{part['connections']} connections, {origin} origin, one core each; median of {part['rounds']} rounds of "
         f"{part['seconds']} s. `ready_s` is from the start to the first 200: of `/readyz` for the sidecar, through the "
-        "proxy for the others. `floor_web_server` is aiohttp's server before the sidecar's pool, with no policy at all."
+        "proxy for the others. `sidecar` runs as in the image, with its hot path compiled; `sidecar_sources` is the "
+        "same without a compiler, as `make run` starts it. `floor_web_server` is aiohttp's server before the sidecar's "
+        "pool, with no policy at all."
     )
     blocks = ["## Side by side", text, table(rows, side_by_side.COLUMNS)]
     if ENVOY in rows:

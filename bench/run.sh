@@ -10,7 +10,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PYTHON=${PYTHON:-python3}
+# The system's own build of Python is optimised, as the image's is; one that was built by hand often is not.
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python3
+    if /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then PYTHON=/usr/bin/python3; fi
+fi
 VENV=.venv-bench
 WORK=bench/.work
 ALL=(side_by_side streaming concurrency startup)
@@ -18,9 +22,13 @@ PARTS=("$@")
 
 install_system_packages() {
     local missing=() pair
-    for pair in nginx:nginx-light wrk:wrk openssl:openssl taskset:util-linux; do
+    for pair in nginx:nginx-light wrk:wrk openssl:openssl taskset:util-linux cc:gcc; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
+    if [ "$PYTHON" = /usr/bin/python3 ]; then
+        "$PYTHON" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+        [ -n "$(ls /usr/include/python3*/Python.h 2>/dev/null)" ] || missing+=(python3-dev)
+    fi
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing: ${missing[*]}; install them, or run this as root where apt-get is" >&2
@@ -34,14 +42,26 @@ install_system_packages() {
 # The stamp is written last: when it is newer than both locks, the environment is whole.
 make_environment() {
     local stamp=$VENV/.made
-    if [ "$stamp" -nt requirements.lock ] && [ "$stamp" -nt bench/requirements.lock ]; then
+    if [ "$stamp" -nt requirements.lock ] && [ "$stamp" -nt requirements-build.lock ] \
+        && [ "$stamp" -nt bench/requirements.lock ]; then
         return 0
     fi
     echo "making $VENV"
     "$PYTHON" -m venv --clear "$VENV"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
-        -r requirements.lock -r bench/requirements.lock
+        -r requirements.lock -r requirements-build.lock -r bench/requirements.lock
     touch "$stamp"
+}
+
+# What is measured is the package as the image has it.
+compile_sidecar() {
+    local target=bench/.work/compiled
+    if [ -n "$(find sidecar tools -name '*.py' -newer "$target/.made" 2>/dev/null | head -n 1)" ] || [ ! -e "$target/.made" ]; then
+        echo "compiling the hot path"
+        mkdir -p "$target"
+        "$VENV/bin/python" tools/compile.py "$target" >bench/.work/compile.log 2>&1
+        touch "$target/.made"
+    fi
 }
 
 # Arguments of a part, for a real run and for a smoke run.
@@ -76,6 +96,7 @@ measure() {
 
 install_system_packages
 make_environment
+compile_sidecar
 PATH=$PWD/$VENV/bin:$PATH
 export PATH
 

@@ -1,13 +1,18 @@
-"""The sidecar as a contender: its config, its command, its doors."""
+"""The sidecar as a contender: its config, its command, its doors.
+
+What runs is the package with its hot path compiled, as in the image, if run.sh made one; else the sources.
+"""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Process, Processes, cores, require_free
+from bench.processes import ROOT, Process, Processes, cores, require_free
 from bench.scratch import write
 
 EGRESS, ADMIN, TELEMETRY = 9105, 9106, 9107
+SOURCES = 9115  # First port of the sources as a contender beside the compiled package; admin and telemetry follow.
+COMPILED = ROOT / "bench" / ".work" / "compiled"
 URL = f"http://127.0.0.1:{EGRESS}/bench"
 READY_URL = f"http://127.0.0.1:{TELEMETRY}/readyz"
 
@@ -30,21 +35,29 @@ def start(
     return Sidecar(process, process.wait_until(READY_URL))
 
 
-def command(path: Path, python: str, flags: str = "") -> str:
+def is_compiled() -> bool:
+    """Say whether the compiled package is there."""
+    return (COMPILED / "sidecar").is_dir()
+
+
+def command(path: Path, python: str, flags: str = "", *, is_from_sources: bool = False) -> str:
     """Give the command line; `flags` are the interpreter's."""
-    return f"{python} {flags} -m sidecar run -c {path}"
+    package = COMPILED if is_compiled() and not is_from_sources else ROOT
+    # -P keeps the working directory, which has the sources, out of the way.
+    return f"env PYTHONPATH={package} {python} -P {flags} -m sidecar run -c {path}"
 
 
-def config(scratch: Path, base_url: str, options: str = "") -> Path:
+def config(scratch: Path, base_url: str, options: str = "", first_port: int = EGRESS) -> Path:
     """Write the config: one service with a bearer token, everything else at its default; `options` stand at its end."""
+    egress, admin, telemetry = range(first_port, first_port + 3)
     text = f"""
 [sidecar]
 environment = "bench"
 
 [listen]
-egress = ["127.0.0.1:{EGRESS}"]
-admin = "127.0.0.1:{ADMIN}"
-telemetry = "127.0.0.1:{TELEMETRY}"
+egress = ["127.0.0.1:{egress}"]
+admin = "127.0.0.1:{admin}"
+telemetry = "127.0.0.1:{telemetry}"
 
 [secrets.files]
 kind = "file"
@@ -57,4 +70,4 @@ allow_private = true
 auth = {{ kind = "bearer", secret = "files:bench" }}
 {options}
 """
-    return write(scratch / "sidecar.toml", text)
+    return write(scratch / f"sidecar-{first_port}.toml", text)

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             time.sleep(IDLE_AFTER)
             idle.append(sidecar.process.rss_mib())
             processes.stop(sidecar.process)
-        imports = _imports(processes, directory / "sidecar.toml", arguments.python)
+        imports = _imports(processes, directory / f"sidecar-{sidecar_config.EGRESS}.toml", arguments.python)
     row = {
         "starts": arguments.starts,
         "ready_median_s": round(statistics.median(ready), 3),

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from sidecar.app import WATCH_EVERY
-from sidecar.auth.credential import Credential
 from sidecar.cli import main
-from sidecar.core.call import Call
+from sidecar.core.call import Call, Reply
+from sidecar.layers.running import Service
 from tests.kit.app import App
 from tests.kit.exchange import Request
 from tests.kit.pod import Pod
@@ -156,15 +156,18 @@ def telltale(request: Request) -> bytes:
 
 @pytest.fixture
 def broken_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break the credentials layer for paths below /broken, with an error that tells everything it knows."""
-    put_on = Credential.put_on
+    """Break the way back of calls below /broken, with an error that tells everything it knows."""
+    handle = Service.handle
 
-    def put_on_or_break(self: Credential, call: Call) -> None:
-        put_on(self, call)
-        if call.target.startswith(b"/broken"):
-            raise RuntimeError(f"it broke with {call.headers} and {call.target!r} and {self._field}")
+    async def handle_or_break(self: Service, call: Call) -> Reply:
+        try:
+            return await handle(self, call)
+        finally:
+            if b"/broken" in call.target:
+                raise RuntimeError(f"it broke with {call.headers} and {call.target!r}")
 
-    monkeypatch.setattr(Credential, "put_on", put_on_or_break)
+    # The service, since the layers themselves may be compiled, and do not see what is put in their place.
+    monkeypatch.setattr(Service, "handle", handle_or_break)
 
 
 async def test_no_canary_is_found_in_anything_written(
