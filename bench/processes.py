@@ -32,16 +32,23 @@ class Process:
         self.name = log.name
         self.log = log
         with log.open("wb") as out, log.with_suffix(".err").open("wb") as err:
+            # Stdout is a pipe, as in a pod, and somebody on the other core reads it. This is where the sidecar logs;
+            # the peers write files of their own.
+            self._reader = subprocess.Popen(
+                ["taskset", "-c", str(cores()[1]), "cat"], stdin=subprocess.PIPE, stdout=out, start_new_session=True
+            )
+            assert self._reader.stdin is not None
             self.started_at = time.perf_counter()
             self._popen = subprocess.Popen(
                 ["taskset", "-c", str(core), *shlex.split(command)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=self._reader.stdin,
                 stderr=err,
                 env={**os.environ, **env},
                 start_new_session=True,
             )
+        self._reader.stdin.close()
         self.pid = self._popen.pid
 
     def family(self) -> list[int]:
@@ -88,7 +95,11 @@ class Process:
                 os.killpg(self.pid, signal_)
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(STOP_MAX)
-                return
+                break
+        with suppress(subprocess.TimeoutExpired):
+            self._reader.wait(STOP_MAX)
+        self._reader.kill()
+        self._reader.wait()
 
     def _last_words(self) -> str:
         texts = [path.read_text(errors="replace")[-2000:] for path in (self.log, self.log.with_suffix(".err"))]
