@@ -8,6 +8,7 @@ handed over by `app.py`.
                   vendor.py
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
+    process.py    what is set once for the process
     config/       model.py (gathers the sections) load.py reader.py walk.py problem.py show.py changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   headers.py
@@ -24,7 +25,7 @@ handed over by `app.py`.
     telemetry/    metrics.py (every metric in one table) log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
     core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py problem.py clock.py alarm.py tasks.py
-                  section.py units.py secret.py headers.py paths.py hosts.py address.py ids.py
+                  section.py units.py secret.py headers.py paths.py query.py hosts.py address.py ids.py
 
 The life of a call.
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What runs on every call, and nothing else: compiled code is harder to look into. Left out although on the path: what
 # holds msgspec structs (their order is lost) and what tests stand in for (pool.py takes any connection).
 HOT = {
-    "core": ["alarm", "body", "call", "headers", "ids", "paths"],
+    "core": ["alarm", "body", "call", "headers", "ids", "paths", "query"],
     "upstream": ["answer", "connection", "limits", "transport"],
     "downstream": ["connection", "exchange", "fields", "limits", "reader", "request", "respond", "router"],
     "layers": ["body_bound", "credentials", "deadline", "observe", "rewrite"],

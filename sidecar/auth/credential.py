@@ -2,9 +2,11 @@
 
 from sidecar.auth.schemes import ApiKey, Auth
 from sidecar.auth.secrets.held import Held, Know, Known
+from sidecar.core import query
 from sidecar.core.call import Call
 from sidecar.core.errors import CredentialUnavailable
 from sidecar.core.secret import Secret
+from sidecar.telemetry.redact import TooManyValues
 
 _FORBIDDEN = frozenset(b"\r\n\0")
 
@@ -20,7 +22,7 @@ class Credential:
         self._problem = ""
         self._is_query = isinstance(auth, ApiKey) and auth.place == "query"
         self._key = auth.field(b"")[0].lower()
-        held.on_change(self._prepare)
+        self._let_go = held.on_change(self._prepare)
 
     def _prepare(self, secret: Secret) -> None:
         value = secret.reveal()
@@ -28,8 +30,19 @@ class Credential:
             self._field = None
             self._problem = "the secret holds a line break or NUL, which no header may hold; store it without"
             return
-        self._field = self._auth.field(value)
-        self._known.add([self._field[1].rpartition(b" ")[2]])
+        field = self._auth.field(value)
+        try:
+            self._known.add([field[1].rpartition(b" ")[2]])
+        except TooManyValues as failure:
+            self._field = None
+            self._problem = str(failure)
+            return
+        self._field = field
+
+    def release(self) -> None:
+        """Hear of no further value: the service goes away. Calls under way go on with what is here."""
+        self._let_go()
+        self._known.forget()
 
     def put_on(self, call: Call) -> None:
         """Put the credential on. Raises CredentialUnavailable with the step that failed."""
@@ -37,15 +50,9 @@ class Credential:
             problem = self._problem or self._held.problem
             raise CredentialUnavailable(f"reading the secret for {call.service} from its store failed: {problem}")
         if self._is_query:
-            call.target = self._in_query(call.target, *self._field)
+            call.target = query.put(call.target, *self._field)
             return
         key = self._key
         # An SDK's placeholder is replaced, never added to.
         call.headers = [field for field in call.headers if field[0].lower() != key]
         call.headers.append(self._field)
-
-    @staticmethod
-    def _in_query(target: bytes, name: bytes, value: bytes) -> bytes:
-        path, _, query = target.partition(b"?")
-        kept = [pair for pair in query.split(b"&") if pair and pair.partition(b"=")[0] != name]
-        return path + b"?" + b"&".join([*kept, name + b"=" + value])

@@ -1,7 +1,7 @@
 """Body: the bytes of a message on their way, with back-pressure, in either direction.
 
-The parser of one side feeds it, the writer of the other side reads it. More than `BUFFER_MAX` unread bytes pause the
-source; reading below half of it resumes the source. So a body of any length passes through flat memory.
+The parser of one side feeds it, the writer of the other side reads it. More than `BUFFER_MAX` unread bytes, or more
+than `PIECES_MAX` pieces, pause the source; reading resumes it. So a body of any length passes through flat memory.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Callable
 Headers = list[tuple[bytes, bytes]]
 
 BUFFER_MAX = 256 * 1024  # Full: the source is paused (its socket is not read) until half of it is read.
+PIECES_MAX = 4096  # The same: a byte in a piece of its own takes fifty.
 
 
 def _nothing() -> None:
@@ -81,7 +82,7 @@ class Body:
             self._start += piece[: self._start_max - len(self._start)]
         if self.received_bytes > self._bytes_max and self._over is not None:
             self.fail(self._over)
-        if self._buffered > BUFFER_MAX and not self.is_paused:
+        if (self._buffered > BUFFER_MAX or len(self._pieces) > PIECES_MAX) and not self.is_paused:
             self.is_paused = True
             self._pause()
         if self._waiter is not None:

@@ -28,3 +28,12 @@ def find_all(headers: Headers, name: bytes) -> list[bytes]:
 def tokens(values: list[bytes]) -> list[bytes]:
     """Split comma lists into lower-case tokens, as in `Connection: close, X-Foo`."""
     return [token for value in values for part in value.split(b",") if (token := part.strip().lower())]
+
+
+def may_trail(name: bytes, kept: frozenset[bytes], dropped: tuple[bytes, ...]) -> bool:
+    """Whether a trailer may go on (RFC 9110 section 6.5.1).
+
+    A recipient may merge it into the head, so what is kept here or dropped by its beginning there, is so here, too.
+    """
+    key = name.lower()
+    return key not in kept and not key.startswith(dropped)

@@ -9,14 +9,17 @@ HOST_MAX = 260  # Characters: a name has at most 253 (RFC 1035), and a port. Lon
 ANSWERS_MAX = 512  # Remembered answers. Full: the one not asked for longest is worked out again.
 
 
-@lru_cache(maxsize=ANSWERS_MAX)
 def is_local_host(host: str | bytes, extra: frozenset[str] = frozenset()) -> bool:
     """Say whether a Host value (with or without port) is localhost, below it, a loopback literal, or in `extra`.
 
     `extra` holds lower-case names without port and without a dot at the end.
     """
-    text = (host.decode("latin-1") if isinstance(host, bytes) else host).lower()
-    match = _HOST.fullmatch(text) if len(text) <= HOST_MAX else None
+    return len(host) <= HOST_MAX and _is_local(host, extra)
+
+
+@lru_cache(maxsize=ANSWERS_MAX)
+def _is_local(host: str | bytes, extra: frozenset[str]) -> bool:
+    match = _HOST.fullmatch((host.decode("latin-1") if isinstance(host, bytes) else host).lower())
     if match is None:
         return False
     name = match["name"].removesuffix(".")

@@ -3,7 +3,9 @@
 import re
 from typing import NoReturn
 
-_REFERENCE = re.compile(r"(?P<store>[a-z][a-z0-9_-]*):(?P<path>[^#\s]+)(?:#(?P<field>[^#\s]+))?")
+_REFERENCE = re.compile(
+    r"(?P<store>[a-z][a-z0-9_-]*):(?P<path>[^#\s\x00-\x1f\x7f]+)(?:#(?P<field>[^#\s\x00-\x1f\x7f]+))?"
+)
 
 
 class Secret:

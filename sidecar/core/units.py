@@ -2,6 +2,8 @@
 
 import re
 
+SECONDS_MAX = 1e11  # 3,000 years: what is longer is a slip of the pen, and no timer takes it.
+BYTES_MAX = 2**62
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB|KB|MB|GB)")
@@ -25,7 +27,10 @@ class Duration(float):
         if match is None:
             said = f"{text!r} is not a duration" if isinstance(text, str) else f"{text!r} has no unit"
             raise ValueError(f'{said}; write a number and a unit, such as "250ms", "2s", "15m", "24h" or "7d"')
-        return cls(float(match[1]) * _SECONDS[match[2]])
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds > SECONDS_MAX:
+            raise ValueError("that is longer than anybody waits; write a shorter time")
+        return cls(seconds)
 
     def __str__(self) -> str:
         seconds = float(self)
@@ -49,7 +54,10 @@ class Size(int):
         if match is None:
             said = f"{text!r} is not a size" if isinstance(text, str) else f"{text!r} has no unit"
             raise ValueError(f'{said}; write a number and a unit, such as "64KiB", "1MiB" or "5GiB"')
-        return cls(int(float(match[1]) * _BYTES[match[2]]))
+        count = float(match[1]) * _BYTES[match[2]]
+        if count > BYTES_MAX:
+            raise ValueError("that is more than any disk holds; write a smaller size")
+        return cls(int(count))
 
     def __str__(self) -> str:
         count = int(self)

@@ -11,8 +11,8 @@ import httptools
 
 from sidecar.core.body import Body
 from sidecar.core.errors import BadRequest, HeadersTooLarge, InternalError, SidecarError
-from sidecar.core.headers import tokens
-from sidecar.downstream.request import Request, may_trail
+from sidecar.core.headers import may_trail, tokens
+from sidecar.downstream.request import DROPPED, OURS, Request
 
 # Bytes between two pieces of a body, or behind the last: chunk extensions and trailers. Over it: 431, and the
 # connection is closed. The parser keeps a trailer until it is whole, so what has no end must be stopped here.
@@ -119,7 +119,7 @@ class RequestReader:
             return
         if self.state == "head":
             request.headers.append((name, value))
-        elif may_trail(name):
+        elif may_trail(name, OURS, DROPPED):
             request.body.trailers.append((name, value))
 
     def on_headers_complete(self) -> None:

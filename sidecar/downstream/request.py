@@ -59,9 +59,3 @@ class Request:
         """Give the first value of one of our fields."""
         values = self.ours.get(name)
         return values[0] if values else None
-
-
-def may_trail(name: bytes) -> bool:
-    """Whether a trailer may go on: vendors may merge it into the head, so what is held back there is held back here."""
-    key = name.lower()
-    return key not in OURS and not key.startswith(DROPPED)

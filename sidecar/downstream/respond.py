@@ -35,9 +35,16 @@ def _quoted(text: str) -> bytes:
     return ('"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"').encode()
 
 
-@lru_cache(maxsize=1024)  # Full: the phrase not used for longest is made anew.
+REASON_MAX = 64  # Bytes of a vendor's reason phrase that are remembered with its line. Longer: made anew each time.
+
+
 def status_line(status: int, reason: bytes) -> bytes:
     """Give the first line of an answer."""
+    return _known_line(status, reason) if len(reason) <= REASON_MAX else b"HTTP/1.1 %d %b\r\n" % (status, reason)
+
+
+@lru_cache(maxsize=1024)  # Full: the phrase not used for longest is made anew.
+def _known_line(status: int, reason: bytes) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 

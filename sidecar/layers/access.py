@@ -5,10 +5,16 @@ from collections.abc import Awaitable, Sequence
 
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.errors import NotAllowed
-from sidecar.core.paths import has_dot_segments
+from sidecar.core.paths import has_dot_segments, is_doubtful
 
 _METHOD = re.compile(r"[A-Z]+")
 _PATH = re.compile(r"/[!-~]*")
+# A byte inside of one segment, in any reading of it: an encoded slash or backslash stands only where a pattern says so.
+_INSIDE = r"(?:[^/\\%]|%(?!(?:25)*(?:2[fF]|5[cC])))"
+# By these, some vendors take another method or path than those that were judged; `_` is `-` for some.
+_OVERRIDES = frozenset({
+    b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url",
+})  # fmt: skip
 _SAY = 'write a method and a path pattern, such as "GET /v1/charges/**" or "* /v1/*/items"'
 
 
@@ -16,6 +22,7 @@ class Rule(str):
     """`"GET /v1/charges/**"`: a method or `*`, and a path pattern, matched byte for byte against the path as sent.
 
     `*` stands for one segment or a part of one, `{name}` for one segment, `/**` at the end for any rest, none included.
+    An encoded slash ends a segment for many vendors, so `*` does not cover it; a pattern may name it, as in `*%2F*`.
     GET includes HEAD. The query plays no part.
     """
 
@@ -53,9 +60,14 @@ def _compile(stem: str, *, is_open: bool) -> re.Pattern[bytes]:
     parts = []
     for segment in stem.split("/")[1:]:
         if segment == "*" or re.fullmatch(r"\{\w+\}", segment):
-            parts.append("/[^/]+")
+            parts.append(f"/{_INSIDE}+")
         else:
-            parts.append("/" + "[^/]*".join(re.escape(piece) for piece in segment.split("*")))
+            first, *others = map(re.escape, segment.split("*"))
+            # The first place where a piece stands is as good as any: without atomic groups, a path of many such
+            # places would be tried in every combination.
+            middle = "".join(f"(?>{_INSIDE}*?{piece})" for piece in others[:-1])
+            last = f"{_INSIDE}*{others[-1]}" if others else ""
+            parts.append(f"/{first}{middle}{last}")
     return re.compile(("".join(parts) + ("(?:/.*)?" if is_open else "")).encode(), re.DOTALL)
 
 
@@ -68,8 +80,12 @@ def access(allow: Sequence[Rule]) -> Layer:
     def around(inner: Handler) -> Handler:
         def allowed(call: Call) -> Awaitable[Reply]:
             path = call.target.partition(b"?")[0]
-            if has_dot_segments(path):
-                raise NotAllowed("a path with dot segments cannot be held against the service's allow rules")
+            if has_dot_segments(path) or is_doubtful(path):
+                raise NotAllowed(
+                    "a path with dot segments, NUL or overlong UTF-8 cannot be held against the service's allow rules"
+                )
+            if any(field[0].lower().replace(b"_", b"-") in _OVERRIDES for field in call.headers):
+                raise NotAllowed("a header that names another method or path cannot be held against the allow rules")
             for rule in allow:
                 if rule.matches(call.method, path):
                     call.path_template = call.path_template or rule.template

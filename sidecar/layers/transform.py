@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from sidecar import __version__
+from sidecar.core import query
 from sidecar.core.body import Headers
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.section import Section
@@ -54,13 +55,7 @@ def _pin_in_target(version: ApiVersion) -> Callable[[bytes], bytes]:
         return lambda target: b"/" + value + target
     assert version.query is not None
     name = version.query.encode()
-
-    def pin(target: bytes) -> bytes:
-        path, _, query = target.partition(b"?")
-        kept = [pair for pair in query.split(b"&") if pair and pair.partition(b"=")[0] != name]
-        return path + b"?" + b"&".join([*kept, name + b"=" + value])
-
-    return pin
+    return lambda target: query.put(target, name, value)
 
 
 def transform(

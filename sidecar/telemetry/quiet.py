@@ -6,7 +6,10 @@ written: never the arguments, never the error's own words.
 """
 
 import logging
+import sys
+import threading
 import traceback
+from types import TracebackType
 
 from sidecar.telemetry.log import Level, Log
 
@@ -66,3 +69,29 @@ def quiet_libraries(log: Log) -> None:
     access.setLevel(logging.CRITICAL)  # The canonical line is our access log.
     # What a logging handler itself trips over goes to stderr with the record's arguments, unless this is off.
     logging.raiseExceptions = False
+
+
+def quiet_hooks(log: Log) -> None:
+    """Have what nobody catches told by kind and place, never in its own words; for the one log of a process.
+
+    In a thread, or where Python can only ignore it, that is a line of the log. What ends the process is told on stderr
+    in the same form, since nobody writes the log any more.
+    """
+
+    def in_thread(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+            log.event("error", "uncaught", error=failed.exc_type.__name__, where=_where(failed.exc_value))
+
+    def ignored(failed: "sys.UnraisableHookArgs") -> None:
+        if failed.exc_value is not None:
+            log.event("error", "uncaught", error=failed.exc_type.__name__, where=_where(failed.exc_value))
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = ignored
+    sys.excepthook = tell_end
+
+
+def tell_end(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+    """Tell on stderr what ends the process: its kind, and the places from the outermost of ours to the innermost."""
+    places = " < ".join(reversed(_where(error)))
+    sys.stderr.write(f"sidecar ended by {kind.__name__} at {places or 'no place'}\n")

@@ -13,9 +13,10 @@ from sidecar.core.body import Headers
 
 MASK = "***"
 PATTERN_MIN = 4  # Bytes. A shorter value would mask half of every text, so it is left to the net of names.
-PATTERNS_MAX = 10_000  # Full: `know` refuses with ValueError; a process has a few dozen secrets of 20 forms each.
+PATTERNS_MAX = 10_000  # Full: `know` refuses with TooManyValues; a process has a few dozen secrets of 20 forms each.
 FIELDS_MAX = 100  # Header fields of one head. More: cut, and the last line says so.
 VALUE_MAX = 512  # Characters of one header value or target. Longer: cut, after masking.
+SENTENCES_MAX = 256  # Remembered as masked. Full: all are forgotten and masked anew.
 TAIL_MIN = 3  # Bytes of a known value at a cut end that are masked, too.
 
 _NAME = re.compile(
@@ -29,11 +30,13 @@ _SCHEME = re.compile(
 )
 _PAIR = re.compile(r"""(?P<before>^|[?&;#])(?P<name>[^=&;?#\s"'<>{},]{1,128})=(?P<value>[^&;#\s"'<>]*)""")
 _USERINFO = re.compile(r"(?<=://)[^/\s@\"'<>]*@")
-_FIELD = re.compile(r'"(?P<word>[^"\\]{1,128})"\s*:\s*')
-_FIELD_VALUE = re.compile(
-    r"""(?!(?:true|false|null)\b)(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|\{[^}]*(?:\}|$)|\[[^\]]*(?:\]|$)|[^,}\]\s]+)""",
-    re.DOTALL,
-)
+_FIELD = re.compile(r'"(?P<word>(?:[^"\\]|\\.){1,128})"\s*:\s*', re.DOTALL)
+_FIELD_VALUE = re.compile(r"""(?!(?:true|false|null)\b)(?:"(?:[^"\\]|\\.)*(?:"|\\?$)|[^,}\]\s]+)""", re.DOTALL)
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|[][{}]', re.DOTALL)  # Or a string, in which brackets mean nothing.
+_CLOSING = {"{": "}", "[": "]"}
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+# JSON leaves these as they are, and terminals obey them: further control characters, line ends, changes of direction.
+_OBEYED = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _IN_TEXT = re.compile(r"\b(bearer|basic|token|dpop)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
@@ -42,19 +45,25 @@ def is_secret_name(name: str) -> bool:
     return _NAME.search(name) is not None
 
 
+class TooManyValues(Exception):
+    """A value cannot be masked, so it must not be used; the sentence never repeats it."""
+
+
 class Redactor:
     """Masks messages; knows the values that must never show."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_by_start", "_known", "_sentences")
 
     def __init__(self) -> None:
         self._known: dict[bytes, int] = {}  # Longest first; how many owners know it.
+        self._by_start: dict[bytes, list[bytes]] = {}  # The same by their first TAIL_MIN bytes.
+        self._sentences: dict[str, str] = {}  # What `sentence` was asked for since the values changed last.
 
     def know(self, patterns: Iterable[bytes]) -> Callable[[], None]:
         """Mask these values wherever they occur, until the function that is given back is called."""
         mine = {pattern for pattern in patterns if len(pattern) >= PATTERN_MIN}
         if len(self._known) + len(mine) > PATTERNS_MAX:
-            raise ValueError(f"more than {PATTERNS_MAX} secret values are known; forget those that are not used")
+            raise TooManyValues(f"the log masks {PATTERNS_MAX} forms of secrets already; use fewer secrets in one pod")
         self._change(mine, 1)
 
         def forget() -> None:
@@ -69,6 +78,10 @@ class Redactor:
             counts[pattern] = counts.get(pattern, 0) + step
         kept = [pattern for pattern, count in counts.items() if count > 0]
         self._known = {pattern: counts[pattern] for pattern in sorted(kept, key=len, reverse=True)}
+        self._by_start = {}
+        for pattern in self._known:
+            self._by_start.setdefault(pattern[:TAIL_MIN], []).append(pattern)
+        self._sentences = {}
 
     def text(self, raw: bytes | str) -> str:
         """Mask free text: known values, URLs with credentials, schemes with a value, query pairs."""
@@ -77,9 +90,20 @@ class Redactor:
         text = _IN_TEXT.sub(rf"\1 {MASK}", text)
         return _PAIR.sub(_masked_pair, text)
 
+    def sentence(self, text: str) -> str:
+        """Mask a sentence of ours as `text` does; the same few come by the thousand when calls are refused."""
+        known = self._sentences
+        masked = known.get(text)
+        if masked is None:
+            masked = self.text(text)
+            if len(known) >= SENTENCES_MAX:
+                known.clear()
+            known[text] = masked
+        return masked
+
     def target(self, target: bytes) -> str:
         """Mask a request target: path and query."""
-        return _cut(self.text(target))
+        return self._shown(target)
 
     def headers(self, headers: Headers) -> list[str]:
         """Give the fields as `Name: value` lines, masked and bounded."""
@@ -93,28 +117,42 @@ class Redactor:
         return _without_fields(self.text(start))
 
     def _line(self, name: bytes, value: bytes) -> str:
-        shown = _cut(self._without_known(name))
+        shown = _cut(self._without_known(name[: 2 * VALUE_MAX]))
         if is_secret_name(shown):
             scheme = _SCHEME.match(value.decode("latin-1"))
             return f"{shown}: {scheme[0]} {MASK}" if scheme else f"{shown}: {MASK}"
-        return f"{shown}: {_cut(self.text(value))}"
+        return f"{shown}: {self._shown(value)}"
+
+    def _shown(self, raw: bytes) -> str:
+        """Mask and cut; of a long text the beginning alone, with what the masks may shorten: the work has a bound."""
+        text = self.text(raw[: 2 * VALUE_MAX])
+        return _cut(text) if len(raw) <= 2 * VALUE_MAX else text[:VALUE_MAX] + "..."
 
     def _without_known(self, raw: bytes) -> str:
         mask = MASK.encode()
-        for pattern in self._known:
+        suspects = self._suspects(raw)
+        for pattern in suspects:
             raw = raw.replace(pattern, mask)
-        for pattern in self._known:
+        for pattern in suspects:
             cut = _cut_inside(raw, pattern)
             if cut:
                 raw = raw[:-cut] + mask
-        return raw.decode("utf-8", "replace")
+        return _OBEYED.sub("?", raw.decode("utf-8", "replace"))
+
+    def _suspects(self, raw: bytes) -> list[bytes]:
+        """Give the values whose beginning occurs, longest first: few, where trying all costs milliseconds a call."""
+        starts = {raw[at : at + TAIL_MIN] for at in range(len(raw) - TAIL_MIN + 1)} & self._by_start.keys()
+        return sorted((pattern for start in starts for pattern in self._by_start[start]), key=len, reverse=True)
 
 
 def _cut_inside(raw: bytes, pattern: bytes) -> int:
     """Say how many last bytes are the beginning of a known value: the text may have been cut inside one."""
-    for size in range(min(len(pattern) - 1, len(raw)), TAIL_MIN - 1, -1):
-        if raw.endswith(pattern[:size]):
-            return size
+    start = pattern[:TAIL_MIN]
+    at = raw.find(start, max(0, len(raw) - len(pattern) + 1))
+    while at != -1:
+        if pattern.startswith(raw[at:]):
+            return len(raw) - at
+        at = raw.find(start, at + 1)
     return 0
 
 
@@ -130,12 +168,38 @@ def _without_fields(text: str) -> str:
     parts = []
     at = 0
     for name in _FIELD.finditer(text):
-        if name.start() >= at and is_secret_name(name["word"]):
-            value = _FIELD_VALUE.match(text, name.end())
-            if value is not None:
+        if name.start() >= at and is_secret_name(_unescaped(name["word"])):
+            end = _value_end(text, name.end())
+            if end is not None:
                 parts += [text[at : name.end()], f'"{MASK}"']
-                at = value.end()
+                at = end
     return "".join([*parts, text[at:]])
+
+
+def _value_end(text: str, start: int) -> int | None:
+    """Say where the JSON value that begins at `start` ends, all that is nested in it included; None if none does.
+
+    What is cut, or closed by the wrong bracket, ends with the text: rather too much masked.
+    """
+    if text[start : start + 1] not in _CLOSING:
+        value = _FIELD_VALUE.match(text, start)
+        return None if value is None else value.end()
+    awaited: list[str] = []
+    for match in _BRACKET.finditer(text, start):
+        bracket = match[0]
+        if bracket in _CLOSING:
+            awaited.append(_CLOSING[bracket])
+        elif not bracket.startswith('"'):
+            if bracket != awaited.pop():
+                break
+            if not awaited:
+                return match.end()
+    return len(text)
+
+
+def _unescaped(word: str) -> str:
+    """Read the escapes that JSON allows in a name: a secret does not hide behind one."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), word)
 
 
 def _cut(text: str) -> str:

@@ -14,13 +14,16 @@ import httptools
 from sidecar.core.body import Body, Headers
 from sidecar.core.call import Reply
 from sidecar.core.errors import InternalError, SidecarError, UpstreamProtocol
-from sidecar.core.headers import HOP_BY_HOP, find_all, tokens
+from sidecar.core.headers import HOP_BY_HOP, find_all, may_trail, tokens
 
 HEAD_MAX = 64 * 1024  # Bytes of an answer's head, 1xx answers included, to within one read. Over it: upstream_protocol.
-TRAILERS_MAX = 64 * 1024  # Bytes. Over it: upstream_protocol.
+# Bytes of trailers, and of what comes between two pieces of a body, to within one read: extensions of chunks, a trailer
+# that has no end yet, which the parser keeps. Over it: upstream_protocol.
+TRAILERS_MAX = 64 * 1024
 
 _URLS = frozenset({b"location", b"content-location", b"link"})
 _SPECIAL = HOP_BY_HOP | _URLS | {b"content-length", b"x-request-id"}
+_OURS = (b"sidecar-",)  # Ours to say; a vendor cannot speak in our name.
 _NOT_NAMED = frozenset({b"close", b"keep-alive", b"upgrade", b"content-length", b"content-type", b"transfer-encoding"})
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4; the parser lets everything through.
 _FINAL_FROM = 200  # RFC 9110 section 15.2: below it an answer is informational.
@@ -31,10 +34,10 @@ class AnswerReader:
     """Reads the answers of one connection; `begin` for each request, `feed` for each read."""
 
     __slots__ = (
-        "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request", "_is_informational",
-        "_is_used_up", "_loop", "_parser", "_pause", "_reason", "_refusal", "_resume", "_trailer_bytes", "body",
-        "go_ahead", "head", "is_done", "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint",
-        "received_bytes",
+        "_between_bytes", "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request",
+        "_is_informational", "_is_moving", "_is_used_up", "_loop", "_parser", "_pause", "_reason", "_refusal",
+        "_resume", "_trailer_bytes", "body", "go_ahead", "head", "is_done", "is_keepable", "is_switched",
+        "is_upgrade_asked", "keepalive_hint", "received_bytes",
     )  # fmt: skip
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -63,6 +66,8 @@ class AnswerReader:
         self._reason = b""
         self._refusal: SidecarError | None = None
         self._bytes_before_head = 0
+        self._between_bytes = 0  # In the reads since one brought a piece of the body.
+        self._is_moving = False  # This read did.
         self._trailer_bytes = 0
 
     def begin(self, *, is_head_request: bool, is_upgrade_asked: bool) -> "asyncio.Future[Reply]":
@@ -105,6 +110,13 @@ class AnswerReader:
             self._bytes_before_head += len(data)
             if self._bytes_before_head > HEAD_MAX:
                 raise _too_large("head", HEAD_MAX)
+        elif self._is_moving:
+            self._is_moving = False
+            self._between_bytes = 0
+        elif not self.is_done and not is_before_head:
+            self._between_bytes += len(data)
+            if self._between_bytes > TRAILERS_MAX:
+                raise _too_large("trailer section, or an extension of a chunk,", TRAILERS_MAX)
         return rest
 
     def end_of_stream(self) -> None:
@@ -143,7 +155,7 @@ class AnswerReader:
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > TRAILERS_MAX:
             self._refuse(_too_large("trailer section", TRAILERS_MAX))
-        if not self.is_done and _may_trail(name.lower()):
+        if not self.is_done and may_trail(name, _SPECIAL, _OURS):
             body.trailers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -181,6 +193,7 @@ class AnswerReader:
         if self.is_done:
             self.is_keepable = False
         elif self.body is not None:
+            self._is_moving = True
             self.body.feed(data)
 
     def on_message_complete(self) -> None:
@@ -242,7 +255,7 @@ class AnswerReader:
         for field in self._headers:
             key = field[0].lower()
             if key not in _SPECIAL:
-                if not key.startswith(b"sidecar-"):  # Ours to say; a vendor cannot speak in our name.
+                if not key.startswith(_OURS):
                     kept.append(field)
             elif key == b"content-length":
                 length = int(field[1])
@@ -266,11 +279,6 @@ class AnswerReader:
             if drop:
                 kept = [field for field in kept if field[0].lower() not in drop]
         return kept, length
-
-
-def _may_trail(key: bytes) -> bool:
-    """Whether a trailer field may pass: one that frames, or speaks in our name, may not (RFC 9110 section 6.5.1)."""
-    return key not in _SPECIAL and not key.startswith(b"sidecar-")
 
 
 def _keepalive_seconds(value: bytes) -> float | None:

@@ -215,6 +215,8 @@ class Connection(asyncio.BufferedProtocol):
             if rest is not None:
                 self._switch(rest)
         elif answer.body is None:
+            if not limits.first_byte_at:
+                limits.first_byte_at = self._clock.now()
             if self._is_sent:
                 self._alarm.set(limits.due_at)  # The first byte is here, so its limit is over.
         elif not answer.body.is_paused:

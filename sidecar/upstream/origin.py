@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]+")
-_PATH = re.compile(r"[!-~]*")
+_VISIBLE = re.compile(r"[!-~]*")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PORT_MAX = 65535
 
@@ -29,6 +29,8 @@ class BaseUrl(str):
         """Read a base URL. Raises ValueError with a sentence that says what to write."""
         if not isinstance(text, str):
             raise ValueError('write a URL such as "https://api.crm.example/v2"')
+        if not _VISIBLE.fullmatch(text):  # Python's reader would leave blanks and line breaks out.
+            raise ValueError("a URL holds visible ASCII characters only; percent-encode others, and write xn-- names")
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -42,9 +44,9 @@ class BaseUrl(str):
             raise ValueError("a base URL has no query and no fragment")
         host = parts.hostname.lower()
         if not (_IPV6 if ":" in host else _HOST).fullmatch(host):
+            if host.endswith("."):
+                raise ValueError("write the host name without the dot at its end, as it stands in the certificate")
             raise ValueError(f"{host!r} is not a host name; write internationalised names in their xn-- form")
-        if not _PATH.fullmatch(parts.path):
-            raise ValueError("the path holds characters that a URL must percent-encode")
         self = cls(text)
         self.is_tls = parts.scheme == "https"
         self.host = host

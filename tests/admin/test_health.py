@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from sidecar.admin.api import admin_app
-from sidecar.admin.door import runner
+from sidecar.admin.door import PeopleDoor
 from sidecar.admin.health import health_app
+from sidecar.core.clock import SystemClock
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.quiet import quiet_libraries
@@ -24,13 +25,11 @@ from sidecar.telemetry.redact import Redactor
 REASON: list[str | None] = [None]
 
 
-async def opened(app: web.Application) -> tuple[web.AppRunner, int]:
+async def opened(app: web.Application) -> tuple[PeopleDoor, int]:
     """Open a door on a free port."""
-    door = runner(app)
-    await door.setup()
-    site = web.TCPSite(door, "127.0.0.1", 0)
-    await site.start()
-    return door, door.addresses[0][1]
+    door = PeopleDoor(SystemClock())
+    await door.open(app, ("127.0.0.1", 0))
+    return door, int(door.bound.rpartition(":")[2])
 
 
 async def send(port: int, raw: bytes) -> bytes:
@@ -58,7 +57,7 @@ async def port() -> AsyncIterator[int]:
     REASON[0] = None
     door, port = await opened(health_app(lambda: REASON[0], Metrics().exposition))
     yield port
-    await door.cleanup()
+    await door.close()
 
 
 @pytest.mark.parametrize("target", ["/livez", "/readyz", "/metrics", "/livez?verbose"])
@@ -146,7 +145,7 @@ async def test_no_byte_of_a_bad_request_is_logged(loggers: None) -> None:
                 await send(port, raw)
             await send(port, os.urandom(300) + head + b"\r\n\r\n")
         for door, _ in doors:
-            await door.cleanup()
+            await door.close()
     assert kept.lines, "that something was wrong is told"
     told = b"\n".join(kept.lines).decode() + out.getvalue()
     assert canary not in told

@@ -60,6 +60,7 @@ def test_what_the_app_sent_in_its_place_is_replaced(auth: Auth, name: bytes) -> 
         (b"/x", b"/x?key=a%2Fb%2B%26%3D%25"),
         (b"/x?y=[1]&&z=%20", b"/x?y=[1]&z=%20&key=a%2Fb%2B%26%3D%25"),
         (b"/x?key=placeholder&y=1&key=again", b"/x?y=1&key=a%2Fb%2B%26%3D%25"),
+        (b"/x?%6bey=placeholder&%6B%65%79=2&y=%6bey", b"/x?y=%6bey&key=a%2Fb%2B%26%3D%25"),
         (b"/x?key", b"/x?key=a%2Fb%2B%26%3D%25"),
         (b"/x?keys=1&akey=2", b"/x?keys=1&akey=2&key=a%2Fb%2B%26%3D%25"),
     ],

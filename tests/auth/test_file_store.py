@@ -154,3 +154,20 @@ async def test_the_version_does_not_tell_the_value(folder: Path, store: FileStor
     secret = await store.fetch("key")
     assert "made" not in secret.version
     assert "made" not in repr(secret)
+
+
+async def test_a_link_that_leads_out_is_refused(folder: Path, store: FileStore) -> None:
+    """Whoever may write into the directory could have another pod's token sent to a vendor."""
+    (folder / "key").symlink_to("../outside")
+    (folder / "folder").symlink_to("..")
+    for path in ("key", "folder/outside"):
+        with pytest.raises(StoreFailed, match="leads out of") as refused:
+            await store.fetch(path)
+        assert OUTSIDE not in str(refused.value)
+
+
+async def test_a_pipe_that_nobody_fills_is_not_waited_for(folder: Path, store: FileStore) -> None:
+    """The start of the pod would hang."""
+    os.mkfifo(folder / "key", 0o600)
+    with pytest.raises(StoreFailed, match="not a regular file"):
+        await store.fetch("key")

@@ -5,11 +5,17 @@ from typing import Any
 import pytest
 
 from sidecar.auth.app_token import AppToken
-from sidecar.auth.secrets.held import HeldSecrets
+from sidecar.auth.credential import Credential
+from sidecar.auth.schemes import Bearer
+from sidecar.auth.secrets.held import FORGET_AFTER, HeldSecrets, forgetting_late
 from sidecar.auth.secrets.store import StoreFailed
+from sidecar.core.body import NO_BODY
+from sidecar.core.call import Call
 from sidecar.core.errors import AppTokenMissing, CredentialUnavailable
 from sidecar.core.secret import Secret, SecretRef
-from sidecar.telemetry.redact import Redactor
+from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.redact import PATTERNS_MAX, Redactor
+from tests.kit.clock import ManualClock
 
 
 class Shelf:
@@ -38,7 +44,14 @@ class Kept:
         self.shelf = Shelf()
         self.lines: list[dict[str, Any]] = []
         self.redactor = Redactor()
-        self.secrets = HeldSecrets({"files": self.shelf}, self._notice, self.redactor.know)
+        self.clock = ManualClock()
+        self.metrics = Metrics()
+        self.secrets = HeldSecrets({"files": self.shelf}, self._notice, self.redactor.know, self.clock, self.metrics)
+
+    def ages(self) -> dict[str, float]:
+        """Read the ages as a scrape does."""
+        series = self.metrics._watched()["sidecar_secret_age_seconds"]
+        return {labels[0]: values[0] for labels, values in series.items()}
 
     def _notice(self, level: str, msg: str, **fields: Any) -> None:
         self.lines.append({"level": level, "msg": msg, **fields})
@@ -52,6 +65,32 @@ def kept() -> Kept:
 
 KEY = SecretRef.parse("files:key")
 FIELD = SecretRef.parse("files:key#api.key")
+
+
+async def test_the_age_begins_anew_with_another_value(kept: Kept) -> None:
+    """An alert for rotation that did not happen rests on it; the same value in a new file is no rotation."""
+    kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    assert kept.ages() == {}
+    kept.shelf.values["key"] = (b"first-value", "1")
+    await kept.secrets.refresh()
+    await kept.clock.advance(10)
+    kept.shelf.values["key"] = (b"first-value", "2")
+    await kept.secrets.refresh()
+    assert kept.ages() == {"files:key": 10.0}
+    kept.shelf.values["key"] = (b"second-value", "3")
+    await kept.secrets.refresh()
+    await kept.clock.advance(1)
+    assert kept.ages() == {"files:key": 1.0}
+
+
+async def test_the_age_goes_with_the_reference(kept: Kept) -> None:
+    """A service that is gone leaves no series behind that grows old for ever."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    kept.secrets.forget_others(())
+    assert kept.ages() == {}
 
 
 async def test_a_changed_value_goes_to_all_who_listen(kept: Kept) -> None:
@@ -108,6 +147,7 @@ async def test_a_second_outage_is_told_again_after_the_same_value_came_back(kept
         await kept.secrets.refresh()
         kept.shelf.values["key"] = (b"value", "1")
         await kept.secrets.refresh()
+        assert kept.lines[-1]["msg"] == "secret_read"
     assert held.problem == ""
     assert [line["msg"] for line in kept.lines].count("secret_unreadable") == 2
 
@@ -191,3 +231,54 @@ async def test_a_secret_shows_itself_nowhere(kept: Kept) -> None:
     assert secret.reveal().decode() not in repr(kept.lines)
     with pytest.raises(TypeError):
         pickle.dumps(secret)
+
+
+async def test_what_is_let_go_is_masked_for_a_while_and_then_leaves_the_logs_table(kept: Kept) -> None:
+    """Calls of the generation before may fail a little later; a table that only grows has an end."""
+    late = forgetting_late(kept.redactor.know, kept.clock)
+    kept.secrets = HeldSecrets({"files": kept.shelf}, kept._notice, late, kept.clock, kept.metrics)
+    for number in range(100):
+        kept.shelf.values[str(number)] = (f"value-{number:03}".encode(), "1")
+        ref = SecretRef.parse(f"files:{number}")
+        kept.secrets.hold(ref)
+        await kept.secrets.refresh()
+        kept.secrets.forget_others({ref})
+    assert kept.redactor.text(b"value-000 value-099") == "*** ***"
+    await kept.clock.advance(FORGET_AFTER)
+    assert kept.redactor.text(b"value-000 value-099") == "value-000 ***"
+    kept.secrets.forget_others(())
+    await kept.clock.advance(FORGET_AFTER)
+    assert not kept.redactor._known
+
+
+async def test_a_credential_that_is_released_hears_and_masks_nothing_any_more(kept: Kept) -> None:
+    """A service that was replaced a hundred times has one listener, and its last calls still have what they need."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    held = kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    credentials = [Credential(Bearer(secret=KEY, prefix="k-"), held, kept.redactor.know) for _ in range(100)]
+    for credential in credentials[:-1]:
+        credential.release()
+    assert len(held._listeners) == 1
+    kept.shelf.values["key"] = (b"other-value", "2")
+    await kept.secrets.refresh()
+    calls = [Call("crm", "GET", b"/", [], NO_BODY) for _ in range(2)]
+    credentials[0].put_on(calls[0])
+    credentials[-1].put_on(calls[1])
+    assert [call.headers[0][1] for call in calls] == [b"k-first-value", b"k-other-value"]
+    credentials[-1].release()
+    kept.secrets.forget_others(())
+    assert not kept.redactor._known
+
+
+async def test_a_value_that_cannot_be_masked_is_not_used(kept: Kept) -> None:
+    """It would show in the log of the first failed call; the problem is told, and the next look tries again."""
+    forget = kept.redactor.know(f"value-{number}".encode() for number in range(PATTERNS_MAX))
+    kept.shelf.values["key"] = (b"first-value", "1")
+    held = kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    assert held.secret is None
+    assert "use fewer secrets" in held.problem
+    forget()
+    await kept.secrets.refresh()
+    assert held.secret is not None

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from sidecar.core.body import BUFFER_MAX, Body
+from sidecar.core.body import BUFFER_MAX, PIECES_MAX, Body
 from tests.kit.clock import settle
 
 
@@ -212,3 +212,16 @@ def test_the_start_of_a_body_is_kept_from_what_is_there_and_what_comes() -> None
     body.finish()
     assert bytes(start) == b"abcde"
     assert body.take_all() == b"abcdefgh"
+
+
+async def test_tiny_pieces_pause_the_source_too() -> None:
+    """A vendor that sends two bytes a chunk would fill thirty times the memory that they count for."""
+    paused: list[bool] = []
+    body = Body(None, lambda: paused.append(True), lambda: paused.append(False))
+    for _ in range(PIECES_MAX):
+        body.feed(b"ab")
+    assert not body.is_paused
+    body.feed(b"ab")
+    assert paused == [True]
+    assert len(await body.read()) == 2 * (PIECES_MAX + 1)
+    assert paused == [True, False]

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from sidecar.core.errors import NotAllowed
@@ -15,7 +17,12 @@ MATCHES = [
     ("GET /v1/charges/**", "GET", b"/v1/charges/ch_1/refunds"),
     ("GET /**", "GET", b"/"),
     ("GET /**", "GET", b"/a//b"),
-    ("GET /v1/*/items", "GET", b"/v1/a%2Fb/items"),
+    ("GET /v1/*/items", "GET", b"/v1/a%20b%25/items"),
+    ("GET /v1/*%2F*/items", "GET", b"/v1/a%2Fb/items"),
+    ("GET /v1/**", "GET", b"/v1/a%2Fb/items"),
+    ("GET /a*b*c*", "GET", b"/aabbcc"),
+    ("GET /*a*b", "GET", b"/xaxbxb"),
+    ("GET /**", "GET", b"/a\\b"),
     ("GET /v1/{id}/items", "GET", b"/v1/42/items"),
     ("GET /v1/report-*.csv", "GET", b"/v1/report-.csv"),
     ("GET /v1/report-*.csv", "GET", b"/v1/report-2026.csv"),
@@ -38,6 +45,13 @@ DOES_NOT_MATCH = [
     ("GET /v1/*/items", "GET", b"/v1//items"),
     ("GET /v1/*/items", "GET", b"/v1/a/b/items"),
     ("GET /v1/{id}", "GET", b"/v1/"),
+    ("GET /v1/*/items", "GET", b"/v1/a%2Fb/items"),
+    ("GET /v1/{id}", "GET", b"/v1/a%2fb"),
+    ("GET /v1/{id}", "GET", b"/v1/a%5Cb"),
+    ("GET /v1/{id}", "GET", b"/v1/a%25252fb"),
+    ("GET /v1/{id}", "GET", b"/v1/a\\b"),
+    ("GET /v1/r-*.csv", "GET", b"/v1/r-x%2Fy.csv"),
+    ("GET /*a*b", "GET", b"/xaxbx"),
     ("GET /v1/report-*.csv", "GET", b"/v1/report-/.csv"),
     ("GET /a.b", "GET", b"/axb"),
     ("GET /v1/charges", "GET", b"/v1/%63harges"),
@@ -107,7 +121,9 @@ async def test_an_empty_list_refuses_everything() -> None:
 @pytest.mark.parametrize(
     "target",
     [b"/v1/x/../../admin", b"/v1/./x", b"/v1/%2e%2e/x", b"/v1/%2E/x", b"/v1/x%2f..%2fy", b"/v1/..;/x", b"/v1/..",
-     b"/v1/%252e%252e/x", b"/v1/x\\..\\y"],
+     b"/v1/%252e%252e/x", b"/v1/x\\..\\y", b"/v1/%c0%ae%c0%ae/x", b"/v1/%C0%AE/x", b"/v1/%e0%80%ae./x",
+     b"/v1/%f0%80%80%ae%2e/x", b"/v1/%u002e%u002e/x", b"/v1/%uff0e./x", b"/v1/%ef%bc%8e%ef%bc%8e/x",
+     b"/v1/x%c0%af..%c0%afy", b"/v1/x%c1%9c..%5cy", b"/v1/x%00/y", b"/v1/x%c0%80", b"/v1/%u0061", b"/v1/%e0%9f%bf"],
 )  # fmt: skip
 async def test_a_path_with_dot_segments_is_refused_even_where_a_rule_covers_it(target: bytes) -> None:
     """The vendor would resolve them, and see a path that no rule was asked about."""
@@ -121,3 +137,38 @@ async def test_a_path_with_dot_segments_is_refused_even_where_a_rule_covers_it(t
 async def test_dots_that_are_no_segments_pass(target: bytes) -> None:
     """Only what may be resolved is refused."""
     await through(access([Rule.parse("* /**")]), call_for(target=target))
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/caf%C3%A9", "/v1/%e2%82%ac", "/v1/%EF%BC%A1", "/v1/%e0%a4%85", "/v1/%f0%9f%98%80"]
+)
+async def test_letters_of_the_world_pass(target: str) -> None:
+    """Well-formed UTF-8 is no disguise."""
+    await through(access([Rule.parse("* /**")]), call_for(target=target.encode()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override", b"X-Original-URL", b"X_HTTP_METHOD_OVERRIDE"],
+)
+async def test_a_header_that_names_another_method_or_path_is_refused(name: bytes) -> None:
+    """A vendor that obeys it would do what no rule was asked about."""
+    innermost = Innermost()
+    call = call_for("POST", b"/v1/x")
+    call.headers.append((name, b"DELETE"))
+    with pytest.raises(NotAllowed, match="another method"):
+        await through(access([Rule.parse("POST /v1/**")]), call, innermost)
+    assert not innermost.calls
+
+
+@pytest.mark.parametrize("rule", ["GET /" + "a*" * 40, "GET /" + "*a" * 40 + "b", "GET /*a*a*a/*b*b*b/" + "*c" * 9])
+def test_a_path_made_to_match_almost_takes_no_time(rule: str) -> None:
+    """A pattern with many stars would be tried in every combination."""
+    parsed = Rule.parse(rule)
+    before = time.process_time()
+    for path in (
+        b"/" + b"a" * 60_000 + b"!",
+        b"/" + b"a" * 20_000 + b"/" + b"b" * 20_000 + b"/" + b"c" * 20_000 + b"!",
+    ):
+        assert parsed.matches("GET", path) is (rule.endswith("*") and b"b" not in path)
+    assert time.process_time() - before < 1

@@ -12,7 +12,10 @@ from sidecar.config.show import as_data, as_toml
 
 LETTERS = string.ascii_lowercase + string.digits
 NAMES = st.text(LETTERS, min_size=1, max_size=12)
-VALUES = st.text(st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\r\n"), max_size=20)
+TEXTS = st.text(st.characters(min_codepoint=1, max_codepoint=127, exclude_characters="\r\n"), max_size=20)
+VALUES = st.text(
+    st.characters(min_codepoint=32, max_codepoint=126, include_characters="\t"), max_size=20
+)  # Of a header.
 DURATIONS = st.one_of(
     st.integers(1, 55_000).map(lambda count: f"{count}ms"),
     st.floats(0.001, 55, allow_nan=False).map(lambda seconds: f"{seconds:.17f}s"),
@@ -54,7 +57,7 @@ SERVICES = st.fixed_dictionaries(
     optional={
         **OVERRIDABLE,
         "allow_private": st.booleans(),
-        "ca_file": VALUES,
+        "ca_file": TEXTS,
         "pool": st.fixed_dictionaries({}, optional={"idle_max": st.integers(1, 100), "idle_timeout": DURATIONS}),
         "routes": st.dictionaries(NAMES, ROUTES, max_size=3),
     },

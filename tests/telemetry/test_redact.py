@@ -2,11 +2,12 @@
 
 import base64
 import secrets
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
 
-from sidecar.telemetry.redact import VALUE_MAX, Redactor, forms
+from sidecar.telemetry.redact import PATTERNS_MAX, VALUE_MAX, Redactor, TooManyValues, forms
 
 
 def canary() -> str:
@@ -97,6 +98,14 @@ def test_headers_are_masked_by_name(name: str, value: str, shown: str) -> None:
         ("grant_type=x&client_secret=abc&a=b", "grant_type=x&client_secret=***&a=b"),
         ("sent Bearer abcdefghijkl to us", "sent Bearer *** to us"),
         ('{"author":"ann","message":"no"}', '{"author":"ann","message":"no"}'),
+        ('{"secret":{"a":{"b":"c"},"d":"e"},"id":1}', '{"secret":"***","id":1}'),
+        ('{"tokens":[{"a":["b"]},"c"],"id":1}', '{"tokens":"***","id":1}'),
+        ('{"secret":{"a":"}","b":"\\"}c"},"id":1}', '{"secret":"***","id":1}'),
+        ('{"secret":{"a":{"b":"c"},"d":"cut', '{"secret":"***"'),
+        ('{"secret":{"a":{"b":"c"}', '{"secret":"***"'),
+        ('{"secret":{"a":[1}, "b":"c"}, "d":"e"}', '{"secret":"***"'),
+        ('{"secret":[],"x":{}}', '{"secret":"***","x":{}}'),
+        ('{"\\u0074oken":"abc","id":1}', '{"\\u0074oken":"***","id":1}'),
     ],
 )
 def test_bodies_are_masked_by_the_names_of_their_fields(raw: str, shown: str) -> None:
@@ -111,9 +120,28 @@ def test_a_head_is_bounded() -> None:
     assert max(map(len, lines)) < VALUE_MAX + 20
 
 
+def test_a_value_that_ends_in_what_is_cut_shows_no_beginning() -> None:
+    """Only the beginning of a long header is looked at, and a known value may lie across its end."""
+    redactor = Redactor()
+    value = secrets.token_hex(20)
+    redactor.know(forms(value.encode()))
+    for at in range(VALUE_MAX - 50, 2 * VALUE_MAX + 10):
+        masked = value + ", "  # Masks shorten the text, so that more of it is shown.
+        raw = masked * 15 + "x" * (at - 15 * len(masked)) + value + "y" * 100_000
+        [line] = redactor.headers([(b"X-A", raw.encode())])
+        assert value[:8] not in line
+        assert len(line) < VALUE_MAX + 20
+
+
 def test_binary_bytes_are_shown_as_text() -> None:
     """A compressed body must not break the line."""
     assert Redactor().body(bytes(range(256)))
+
+
+def test_a_terminal_obeys_nothing_of_a_peers() -> None:
+    """JSON escapes the old control characters only; others clear screens and turn lines round."""
+    text = Redactor().body("a\x9b2Jb\u202ec\u2028d\x7fe é€".encode())
+    assert text == "a?2Jb?c?d?e é€"
 
 
 def test_a_field_is_masked_at_any_depth() -> None:
@@ -122,3 +150,40 @@ def test_a_field_is_masked_at_any_depth() -> None:
         b'{"errors": [{"detail": {"token": "t-1", "plan": "p"}, "client_secret": {"a": 1}}], "x": 2}'
     )
     assert text == '{"errors": [{"detail": {"token": "***", "plan": "p"}, "client_secret": "***"}], "x": 2}'
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ['{"token":' * 400, '"token":{' * 400, '"token":["' * 300, '{"token":' + "[" * 2000, '"' * 2048, '"a"' + " " * 2045,
+     '"token":"' + "\\" * 2040, "://" * 680, "bearer " * 290, "?" * 2048, "a=" * 1024, '"token":[' + '"\\' * 1000,
+     '{"token":[{}' * 170, '"\\u0074oken":{' * 140],
+)  # fmt: skip
+def test_hostile_text_takes_no_time(hostile: str) -> None:
+    """A vendor that fails on purpose must not hold the loop: 2 KiB take far less than a call."""
+    redactor = Redactor()
+    for _ in range(30):
+        redactor.know(forms(secrets.token_bytes(40)))
+    raw = hostile.encode()[:2048]
+    before = time.process_time()
+    for _ in range(10):
+        redactor.body(raw)
+    assert (time.process_time() - before) / 10 < 0.02
+
+
+def test_a_long_secret_costs_no_more_than_a_short_one() -> None:
+    """A mounted file may hold a megabyte; each failed call looks for its beginning at the end of each text."""
+    redactor = Redactor()
+    value = secrets.token_hex(100_000)
+    redactor.know([value.encode()])
+    before = time.process_time()
+    for _ in range(100):
+        assert redactor.body(b"x" * 2000 + value[:48].encode()) == "x" * 2000 + "***"
+    assert time.process_time() - before < 1
+
+
+def test_more_values_than_the_table_holds_are_refused() -> None:
+    """What cannot be masked is not used; the sentence names none of them."""
+    redactor = Redactor()
+    redactor.know(f"value-{number}".encode() for number in range(PATTERNS_MAX))
+    with pytest.raises(TooManyValues, match="use fewer secrets"):
+        redactor.know([b"one-more"])

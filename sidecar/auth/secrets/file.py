@@ -38,6 +38,11 @@ class FileStore:
             raise StoreFailed(f"{path} leads out of {self._root}")
         return place
 
+    def _hold_inside(self, place: Path) -> None:
+        """Refuse a link that leads to somebody else's file: whose it is, is not for the one who links to say."""
+        if not place.resolve().is_relative_to(self._root.resolve()):
+            raise StoreFailed(f"{place} is a link that leads out of {self._root}; mount what it leads to there")
+
     def _version(self, path: str) -> str:
         try:
             return _describe(self._place(path).stat())
@@ -47,7 +52,8 @@ class FileStore:
     def _read(self, path: str) -> Secret:
         place = self._place(path)
         try:
-            with place.open("rb") as file:
+            self._hold_inside(place)
+            with open(place, "rb", opener=_without_waiting) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise StoreFailed(f"{place} is not a regular file")
@@ -64,6 +70,11 @@ class FileStore:
         if not value.strip():
             raise StoreFailed(f"{place} is empty")
         return Secret(value, _describe(status))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody fills would be waited for without end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _describe(status: os.stat_result) -> str:

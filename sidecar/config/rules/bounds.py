@@ -8,7 +8,9 @@ from sidecar.config.walk import leaves
 from sidecar.core.units import Duration, Size
 from sidecar.upstream.pool import PoolConfig
 
+COUNT_MAX = 1_000_000_000
 _MAY_BE_ZERO = ("sidecar.timeout_margin", "sidecar.drain_timeout")
+_MAY_BE_NONE = (".pool.idle_max", ".pool.waiting_max")  # Keep no connection; let nobody wait.
 
 
 def bounds(config: Config) -> Iterator[Problem]:
@@ -18,8 +20,12 @@ def bounds(config: Config) -> Iterator[Problem]:
             yield Problem(path, f"{value} is no time at all; write a length above zero")
         elif isinstance(value, Size) and value < 1:
             yield Problem(path, "write a size of at least 1B")
-        elif isinstance(value, int) and not isinstance(value, bool | Size) and value < 1:
-            yield Problem(path, f"{value} is too small; write at least 1")
+        elif isinstance(value, int) and not isinstance(value, bool | Size):
+            smallest = 0 if path.endswith(_MAY_BE_NONE) else 1
+            if value < smallest:
+                yield Problem(path, f"{value} is too small; write at least {smallest}")
+            elif value > COUNT_MAX:
+                yield Problem(path, f"that is too much; write at most {COUNT_MAX}")
     for name, entry in config.services.items():
         pool = entry.config.pool
         # A default that is larger than a bound somebody wrote is only a bound that is never reached.

@@ -8,13 +8,12 @@ from sidecar.config.problem import Problem
 from sidecar.core.headers import HOP_BY_HOP
 from sidecar.layers.service import ServiceConfig
 from sidecar.layers.transform import HeaderRules
+from sidecar.telemetry.redact import is_secret_name
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
-_PARAMETER = re.compile(
-    r"[A-Za-z0-9._~$\[\]-]+"
-)  # What needs no percent-encoding, and brackets, as vendors write them.
-_BREAKS = re.compile("[\r\n\0]")  # RFC 9110 section 5.5.
-_OURS = frozenset({"host", "content-length", "trailer"})
+PARAMETER = re.compile(r"[A-Za-z0-9._~$\[\]-]+")  # What needs no percent-encoding, and brackets, as vendors write them.
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5.
+_OURS = frozenset({"host", "content-length", "trailer", "expect", "x-request-id", "traceparent"})
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 _HELD_BACK = frozenset({"authorization", "cookie"})
 
@@ -23,12 +22,13 @@ def headers(config: ServiceConfig) -> Iterator[Problem]:
     """Judge every header name and value that a service or a route sets."""
     yield from _rules("headers", config.headers)
     yield from _rules("response_headers", config.response_headers)
-    for name in config.headers.set.keys() | config.headers.add.keys():
-        if name.lower() in _CREDENTIALS:
-            where = "set" if name in config.headers.set else "add"
-            yield Problem(
-                f"headers.{where}.{name}", "a secret never stands in the config; write auth = { ... } instead"
-            )
+    for where, names in (("set", config.headers.set), ("add", config.headers.add)):
+        for name in names:
+            if name.lower() in _CREDENTIALS or is_secret_name(name):
+                sentence = "a secret never stands in the config; write auth = { ... } instead"
+                # Only by its name: it may be the number of a key, or how long a session lasts.
+                is_doubtful = name.lower() not in _CREDENTIALS
+                yield Problem(f"headers.{where}.{name}", sentence, is_warning=is_doubtful)
     for index, name in enumerate(config.forward):
         if name.lower() not in _HELD_BACK:
             yield Problem(
@@ -61,7 +61,7 @@ def _named(path: str, name: str) -> Iterator[Problem]:
 
 def _valued(path: str, value: str) -> Iterator[Problem]:
     if _BREAKS.search(value):
-        yield Problem(path, "a header's value holds no line break and no NUL")
+        yield Problem(path, "a header's value holds no line break, no NUL and no other control character")
     elif not value.isascii():
         yield Problem(path, "a header's value is ASCII; encode the rest as the vendor wants it")
 
@@ -81,7 +81,7 @@ def _key(auth: ApiKey) -> Iterator[Problem]:
     if auth.place == "header":
         yield from _named("auth.name", auth.name)
         yield from _valued("auth.prefix", auth.prefix)
-    elif not _PARAMETER.fullmatch(auth.name):
+    elif not PARAMETER.fullmatch(auth.name):
         yield Problem("auth.name", 'write the name of a query parameter, such as "api_key"')
     elif auth.prefix:
         yield Problem("auth.prefix", "a key in the query has no prefix")

@@ -1,16 +1,19 @@
 """Services: what must be true of each service, and of each of its routes."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
-from sidecar.config.rules.headers import headers
+from sidecar.config.rules.headers import PARAMETER, headers
 from sidecar.config.rules.timeouts import fits, steps
 from sidecar.core.address import is_loopback
 from sidecar.layers.service import ServiceConfig
 from sidecar.upstream.guard import denied
 from sidecar.upstream.origin import BaseUrl
 
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")  # Unreserved, RFC 3986 section 2.3, and no dot segment.
+_QUERY_VALUE = re.compile(r"[!\"$%'-~]+")
 _DEFAULTS = ServiceConfig(base_url=BaseUrl.parse("https://localhost"))
 
 _Rule = Callable[[ServiceConfig], Iterator[Problem]]
@@ -20,11 +23,12 @@ def services(config: Config) -> Iterator[Problem]:
     """Judge every service; of a route, only what is not already said of its service."""
     for name, entry in config.services.items():
         said = list(_judged(entry.config, _DEFAULTS, config))
-        yield from (_placed(problem, f"services.{name}") for problem in said)
+        path = f"services.{name}"
+        yield from (_placed(problem, path) for problem in said)
         for route in entry.routes:
             for problem in _judged(route.config, entry.config, config):
                 if problem not in said:
-                    yield _placed(problem, f"services.{name}.routes.{route.name}")
+                    yield _placed(problem, f"{path}.routes.{route.name}", path)
 
 
 def _judged(service: ServiceConfig, inherited: ServiceConfig, config: Config) -> Iterator[Problem]:
@@ -34,8 +38,11 @@ def _judged(service: ServiceConfig, inherited: ServiceConfig, config: Config) ->
         yield from rule(service)
 
 
-def _placed(problem: Problem, path: str) -> Problem:
-    return Problem(join(path, problem.path), problem.sentence, problem.is_warning, problem.because)
+def _placed(problem: Problem, *paths: str) -> Problem:
+    """Put the first path in front; what the problem rests on, as ".key", may stand under any of them."""
+    because = [join(path, key[1:]) for key in problem.because if key.startswith(".") for path in paths]
+    because += [key for key in problem.because if not key.startswith(".")]
+    return Problem(join(paths[0], problem.path), problem.sentence, problem.is_warning, tuple(because))
 
 
 def access(config: ServiceConfig) -> Iterator[Problem]:
@@ -49,7 +56,10 @@ def proxy(config: ServiceConfig) -> Iterator[Problem]:
     if config.upstream_proxy is not None and (config.upstream_proxy.is_tls or config.upstream_proxy.base_path):
         yield Problem("upstream_proxy", 'write scheme http, host and port, and no path, such as "http://proxy:3128"')
     if config.upstream_proxy_auth is not None and config.upstream_proxy is None:
-        yield Problem("upstream_proxy_auth", "there is no upstream_proxy that these credentials are for")
+        yield Problem(
+            "upstream_proxy_auth", "there is no upstream_proxy that these credentials are for",
+            because=(".upstream_proxy",),
+        )  # fmt: skip
 
 
 def plaintext(config: ServiceConfig) -> Iterator[Problem]:
@@ -80,9 +90,17 @@ def api_version(config: ServiceConfig) -> Iterator[Problem]:
         return
     places = [pinned.header is not None, pinned.query is not None, pinned.path]
     if sum(places) != 1:
-        yield Problem("api_version", 'say where it goes, once: header = "<name>", query = "<name>" or path = true')
-    if pinned.path and ("/" in pinned.value or not pinned.value.isprintable() or not pinned.value.isascii()):
-        yield Problem("api_version.value", "in the path, the version is one segment of visible characters")
+        yield Problem(
+            "api_version", 'say where it goes, once: header = "<name>", query = "<name>" or path = true',
+            because=(".api_version",),
+        )  # fmt: skip
+    if pinned.path and not _SEGMENT.fullmatch(pinned.value):
+        yield Problem("api_version.value", 'in the path, the version is one segment of letters, digits and "-._~"')
+    if pinned.query is not None:
+        if not PARAMETER.fullmatch(pinned.query):
+            yield Problem("api_version.query", 'write the name of a query parameter, such as "api-version"')
+        if not _QUERY_VALUE.fullmatch(pinned.value):
+            yield Problem("api_version.value", 'in the query, the version has visible characters without "&" and "#"')
 
 
 _RULES: tuple[_Rule, ...] = (access, proxy, plaintext, guarded, api_version, headers)

@@ -42,4 +42,6 @@ def steps(config: ServiceConfig, inherited: ServiceConfig) -> Iterator[Problem]:
     for name in _STEPS:
         step = getattr(config, name)
         if step is not None and step != getattr(inherited, name) and step > config.timeout:
-            yield Problem(name, f"{step} is longer than the whole call's timeout ({config.timeout})")
+            yield Problem(
+                name, f"{step} is longer than the whole call's timeout ({config.timeout})", because=(".timeout",)
+            )
