@@ -1,8 +1,8 @@
 """App: the composition root; it starts, reloads and drains what the other rooms built."""
 
 import asyncio
-import gc
 import random  # noqa: TID251 - the composition root is where chance comes from
+import resource
 import signal
 import sys
 from io import FileIO
@@ -27,15 +27,18 @@ from sidecar.doors import Doors
 from sidecar.downstream.exchange import Exchange
 from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
+from sidecar.process import files_wanted, keep_standard_files, raise_files_max, settle_memory
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.quiet import quiet_libraries
+from sidecar.telemetry.quiet import quiet_hooks, quiet_libraries
 from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
 from sidecar.upstream.resolve import Resolver
 
 WATCH_EVERY = 1.0  # Seconds between two looks at the config's and the secrets' files.
+RELOADS_MAX = 2  # Asked for by SIGHUP: one at work, one in line. Full: the one in line sees what this one would.
 FLUSH_MAX = 2.0  # Seconds that the last log lines may take; a reader that is stuck longer loses them.
+FLUSH_MAX_HURRIED = 0.1  # The same when the reader was found to be stuck, or the drain was cut short.
 
 
 class App:
@@ -64,8 +67,11 @@ class App:
         )
         self._generation: Generation | None = None
         self._seen = Fingerprint(())  # The files when they were last read, whether they were good or not.
+        self._problems: list[str] = []  # Of the config read last, when it was refused.
         self._not_ready: str | None = "starting"
         self._reloading = asyncio.Lock()
+        self._flush_max = FLUSH_MAX
+        self._is_cut_short = False
 
     @property
     def egress_addresses(self) -> list[str]:
@@ -88,6 +94,10 @@ class App:
 
     # Start.
 
+    def take_hooks(self) -> None:
+        """Have what nobody in this process catches told without its words; for the one App of a process."""
+        quiet_hooks(self._log)
+
     async def start(self) -> None:
         """Load the config and open the doors. Raises ConfigError; nothing is left open then."""
         quiet_libraries(self._log)
@@ -98,9 +108,10 @@ class App:
             await self._close()
             raise
         self._not_ready = None
-        _settle_memory()
+        settle_memory()
         self._tasks.spawn(self._watch(), "watch")
-        self._log.event("info", "ready", version=__version__, egress=self.egress_addresses)
+        people = {door: self.address(door) for door in ("admin", "telemetry")}
+        self._log.event("info", "ready", version=__version__, egress=self.egress_addresses, **people)
 
     async def _load(self) -> None:
         """Read the config and make it the current generation. Raises ConfigError, with nothing changed."""
@@ -118,6 +129,8 @@ class App:
             for reference in references(config):
                 generation.shared.secrets.hold(reference)
             await generation.shared.secrets.refresh()
+            if previous is None:  # The doors open one after the other, and whom the first lets in is to be served.
+                self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
             await self._doors.use(config, config.sidecar.drain_timeout)
         except BaseException:
             generation.retire(previous)
@@ -136,40 +149,61 @@ class App:
             previous.retire(generation)
         for problem in check(generation.config):
             self._log.event("warning", "config_warning", path=problem.path, problem=problem.sentence)
+        files_max, wanted = resource.getrlimit(resource.RLIMIT_NOFILE)[0], files_wanted(generation.config)
+        if 0 <= files_max < wanted:  # Below 0: without end.
+            self._log.event("warning", "files_max_low", files_max=files_max, wanted=wanted)
         services = sorted(generation.services)
         self._log.event("info", "config_loaded", generation=generation.number, services=services)
 
     # Reload.
 
     async def reload(self) -> dict[str, Any]:
-        """Read the config anew; a config with problems changes nothing, and says so."""
-        async with self._reloading:
+        """Have the config read anew, because somebody asks for it.
+
+        Files that did not change make no new generation. What was refused is tried again all the same, for what was
+        wrong may have been outside of the files: a taken port.
+        """
+        return await self._renew(is_asked=True)
+
+    async def _renew(self, *, is_asked: bool) -> dict[str, Any]:
+        """Read the config anew where there is a reason; a config with problems changes nothing, and says so."""
+        async with self._reloading:  # The watch and a signal may see the same change: the second one finds it done.
+            if self._not_ready is not None:
+                return {"ok": False, "generation": self._number, "problems": [f"not now: {self._not_ready}"]}
+            paths = [Path(file.path) for file in self._seen.files]
+            is_same = not (await asyncio.to_thread(fingerprint, paths)).changed(self._seen)
+            if is_same and not (is_asked and self._problems):
+                return self._result("config_unchanged" if is_asked else None)
+            before, self._problems = self._problems, ["the load did not come to its end"]
             try:
                 await self._load()
+                self._problems = []
             except ConfigError as error:
-                problems = [str(problem) for problem in error.problems]
-                return self._refused(problems)
-            assert self._generation is not None
-            return {"ok": True, "generation": self._generation.number, "problems": []}
+                self._problems = [str(problem) for problem in error.problems]
+                return self._result("config_unchanged" if is_same and self._problems == before else "config_refused")
+            finally:
+                self._grounds.metrics.gauge("sidecar_config_reload_ok").value = int(not self._problems)
+            return self._result(None)
 
-    def _refused(self, problems: list[str]) -> dict[str, Any]:
-        assert self._generation is not None
-        number = self._generation.number
-        self._grounds.metrics.gauge("sidecar_config_reload_ok").value = 0
-        self._log.event("error", "config_refused", problems=problems, generation=number)
-        return {"ok": False, "generation": number, "problems": problems}
+    def _result(self, msg: str | None) -> dict[str, Any]:
+        """Say how the config stands, to whoever asked, and with `msg` in a line."""
+        problems = self._problems
+        if msg is not None:
+            self._log.event("error" if problems else "info", msg, problems=problems, generation=self._number)
+        return {"ok": not problems, "generation": self._number, "problems": problems}
+
+    @property
+    def _number(self) -> int:
+        return self._generation.number if self._generation is not None else 0
 
     async def _watch(self) -> None:
         """Look at the files from time to time: the config's, and the secrets'."""
         while True:
             await self._grounds.clock.sleep(WATCH_EVERY)
-            generation = self._generation
-            assert generation is not None
             try:
-                now = await asyncio.to_thread(fingerprint, [Path(file.path) for file in self._seen.files])
-                if now.changed(self._seen):
-                    await self.reload()
-                await generation.shared.secrets.refresh()
+                await self._renew(is_asked=False)
+                assert self._generation is not None
+                await self._generation.shared.secrets.refresh()
             except Exception as error:  # noqa: BLE001 - the watch goes on, whatever one look met; the line tells it
                 self._log.fault("watch", error)
 
@@ -184,12 +218,22 @@ class App:
         self._exchange.is_draining = True
         self._step("stop_accepting", busy=self._doors.busy)
         self._doors.stop_accepting()
-        cut_off = await self._doors.drain(seconds)
+        cut_off = await self._doors.drain(0.0 if self._is_cut_short else seconds)
         self._step("finish_calls", cut_off=cut_off)
-        await asyncio.to_thread(self._writer.flush, FLUSH_MAX)
+        if not await asyncio.to_thread(self._writer.flush, self._flush_max):
+            self._flush_max = FLUSH_MAX_HURRIED
         self._step("flush")
         self._step("close")
         await self._close()
+
+    def cut_short(self) -> None:
+        """Wait no longer for the calls under way: whoever asks twice wants the end now."""
+        busy = self._doors.busy
+        if busy and not self._is_cut_short:
+            self._is_cut_short = True
+            self._flush_max = FLUSH_MAX_HURRIED
+            self._step("cut_short", busy=busy)
+            self._doors.cut_short()
 
     def _step(self, step: str, **fields: object) -> None:
         self._log.event("info", "drain", step=step, **fields)
@@ -200,7 +244,7 @@ class App:
             self._generation.retire(None)
         await self._doors.close()
         await self._grounds.resolver.stop()
-        await asyncio.to_thread(self._writer.close, FLUSH_MAX)
+        await asyncio.to_thread(self._writer.close, self._flush_max)
 
     def _config(self) -> dict[str, Any]:
         assert self._generation is not None
@@ -211,18 +255,13 @@ class App:
         self._log.fault("admin", error)
 
 
-def _settle_memory() -> None:
-    """Take what was built at the start out of the collector's sight: it stays, and looking through it takes 5 ms.
-
-    Calls leave no cycles behind, so the collector may also look more rarely: every 10,000 new containers, not 700.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-
-
 def run(config_path: Path) -> int:
-    """Serve until SIGTERM or SIGINT; SIGHUP reloads. Gives the exit code."""
+    """Serve until SIGTERM or SIGINT, a second one of which cuts the drain short; SIGHUP reloads.
+
+    Gives the exit code.
+    """
+    keep_standard_files()
+    raise_files_max()
     try:
         return uvloop.run(_serve(config_path))
     except ConfigError as error:
@@ -233,12 +272,18 @@ def run(config_path: Path) -> int:
 
 async def _serve(config_path: Path) -> int:
     app = App(config_path)
+    app.take_hooks()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     reloads = Tasks()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.spawn(app.reload(), "reload"))
+        loop.add_signal_handler(number, lambda: app.cut_short() if stop.is_set() else stop.set())
+
+    def reload() -> None:
+        if len(reloads) < RELOADS_MAX:
+            reloads.spawn(app.reload(), "reload")
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     await app.start()
     await stop.wait()
     await reloads.stop()

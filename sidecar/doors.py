@@ -3,31 +3,32 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from aiohttp import web
 
-from sidecar.admin.door import runner
+from sidecar.admin.door import PeopleDoor
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.core.address import Address
 from sidecar.core.clock import Clock
 from sidecar.core.tasks import Tasks
-from sidecar.downstream.listener import Handle, Listener, remove_stale_socket
+from sidecar.downstream.listener import Handle, Listener, bind_unix
 from sidecar.downstream.router import Door
 
 MakeApp = Callable[[frozenset[str]], web.Application]
 
 
-class PeopleDoor(NamedTuple):
-    """An aiohttp listener, for people and probes."""
+class People(NamedTuple):
+    """A door for people and probes, as the config asked for it."""
 
     address: str
     hosts: frozenset[str]
-    runner: web.AppRunner
-    bound: str  # Where it really listens, when the port was 0.
+    door: PeopleDoor
 
 
 class Doors:
@@ -38,7 +39,8 @@ class Doors:
         self._clock = clock
         self._people = people  # By key of [listen]: admin, telemetry.
         self._egress: dict[tuple[str, str | None], Listener] = {}
-        self._open: dict[str, PeopleDoor] = {}
+        self._leaving: set[Listener] = set()  # The config asks for them no more; their last calls are under way.
+        self._open: dict[str, People] = {}
         self._closing = Tasks()
 
     @property
@@ -48,88 +50,109 @@ class Doors:
 
     def bound(self, key: str) -> str:
         """Where `admin` or `telemetry` listens."""
-        return self._open[key].bound
+        return self._open[key].door.bound
 
     @property
     def busy(self) -> int:
         """Connections with a request that is being read or answered."""
-        return sum(listener.busy for listener in self._egress.values())
+        return sum(listener.busy for listener in self._listeners())
+
+    def _listeners(self) -> list[Listener]:
+        return [*self._egress.values(), *self._leaving]
 
     async def use(self, config: Config, drain_timeout: float) -> None:
         """Open what the config asks for, then close what it does not. Raises ConfigError, with nothing changed."""
         wanted = _wanted(config)
+        moved = self._moved(wanted)
         fresh: dict[tuple[str, str | None], Listener] = {}
-        fresh_people: dict[str, PeopleDoor] = {}
+        fresh_people: dict[str, People] = {}
         try:
             for key, path in wanted.items():
-                if key not in self._egress:
+                if key not in self._egress and key not in moved:
                     fresh[key] = await self._open_egress(key, path, config)
             for name in self._people:
-                if not self._is_same(name, config):
+                if name not in self._open or self._open[name].address != getattr(config.listen, name):
                     fresh_people[name] = await self._open_people(name, config)
         except BaseException:
             for listener in fresh.values():
                 listener.stop_accepting()
                 await listener.drain(0)
-            for door in fresh_people.values():
-                await door.runner.cleanup()
+            for people in fresh_people.values():
+                await _close(people)
             raise
-        gone = [listener for key, listener in self._egress.items() if key not in wanted]
+        stays = {*wanted, *moved.values()}
+        gone = [listener for key, listener in self._egress.items() if key not in stays]
         old_people = [self._open[name] for name in fresh_people if name in self._open]
-        self._egress = {key: fresh.get(key) or self._egress[key] for key in wanted}
+        self._egress = {key: fresh.get(key) or self._egress[moved.get(key, key)] for key in wanted}
+        for key in moved:
+            self._egress[key].lead_to(_door(key))
         self._open |= fresh_people
         for listener in self._egress.values():
             listener.use(config.listen)
         for listener in gone:
             listener.stop_accepting()
-            self._closing.spawn(listener.drain(drain_timeout), f"closing {listener.address}")
-        for door in old_people:
-            self._closing.spawn(door.runner.cleanup(), f"closing {door.address}")
+            self._leaving.add(listener)
+            self._closing.spawn(self._let_go(listener, drain_timeout), f"closing {listener.address}")
+        for people in old_people:
+            self._closing.spawn(_close(people), f"closing {people.address}")
+        await self._rename(_hosts(config))
 
-    def _is_same(self, name: str, config: Config) -> bool:
-        door = self._open.get(name)
-        return door is not None and (door.address, door.hosts) == (getattr(config.listen, name), _hosts(config))
+    def _moved(self, wanted: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], tuple[str, str | None]]:
+        """Pair the doors that stay where they are and lead elsewhere, such as to a service of another name."""
+        left = {key[0]: key for key in self._egress if key not in wanted}
+        return {key: left[key[0]] for key in wanted if key not in self._egress and key[0] in left}
+
+    async def _let_go(self, listener: Listener, seconds: float) -> None:
+        try:
+            await listener.drain(seconds)
+        finally:
+            self._leaving.discard(listener)
+
+    async def _rename(self, hosts: frozenset[str]) -> None:
+        """Have the people's doors answer to these names; at the same socket, so that no probe finds them closed."""
+        for name, people in self._open.items():
+            if people.hosts != hosts:
+                before = await people.door.use(self._people[name](hosts))
+                self._open[name] = people._replace(hosts=hosts)
+                if before is not None:
+                    self._closing.spawn(before.cleanup(), f"renaming {people.address}")
 
     async def _open_egress(self, key: tuple[str, str | None], path: str, config: Config) -> Listener:
         address = Address.parse(key[0])
-        listener = Listener(address, Door(key[1], bool(address.path)), config.listen, self._handle, self._clock)
+        listener = Listener(address, _door(key), config.listen, self._handle, self._clock)
         try:
             await listener.open()
         except OSError as error:
             raise _taken(path, key[0], error) from None
         return listener
 
-    async def _open_people(self, name: str, config: Config) -> PeopleDoor:
+    async def _open_people(self, name: str, config: Config) -> People:
         text = getattr(config.listen, name)
         hosts = _hosts(config)
-        old = self._open.get(name)
-        door = runner(self._people[name](hosts))
-        await door.setup()
         address = Address.parse(text)
+        door = PeopleDoor(self._clock)
         try:
-            if old is not None and old.address == text:
-                # The same address with other names: the old one has to let go of it first.
-                await old.runner.cleanup()
+            place: tuple[str, int] | socket.socket = (address.host, address.port)
             if address.path:
-                await asyncio.to_thread(remove_stale_socket, Path(address.path))
-                await web.UnixSite(door, address.path).start()
-            else:
-                await web.TCPSite(door, address.host, address.port, reuse_address=True).start()
+                place = await asyncio.to_thread(bind_unix, Path(address.path))
+            await door.open(self._people[name](hosts), place)
         except OSError as error:
-            await door.cleanup()
             raise _taken(f"listen.{name}", text, error) from None
-        where = door.addresses[0]
-        bound = f"{where[0]}:{where[1]}" if isinstance(where, tuple) else f"unix:{where}"
-        return PeopleDoor(text, hosts, door, bound)
+        return People(text, hosts, door)
 
     def stop_accepting(self) -> None:
         """Close the app's doors; calls under way go on."""
         for listener in self._egress.values():
             listener.stop_accepting()
 
+    def cut_short(self) -> None:
+        """End the drain now, with what is under way cut off."""
+        for listener in self._listeners():
+            listener.cut_short()
+
     async def drain(self, seconds: float) -> int:
         """Wait for the calls under way; give the number that had to be cut off."""
-        drains = [self._closing.spawn(listener.drain(seconds), "drain") for listener in self._egress.values()]
+        drains = [self._closing.spawn(listener.drain(seconds), "drain") for listener in self._listeners()]
         if drains:
             await asyncio.wait(drains)
         return sum(drain.result() for drain in drains)
@@ -137,10 +160,22 @@ class Doors:
     async def close(self) -> None:
         """Close the people's doors, last: probes see the drain to its end."""
         await self._closing.stop()
-        for door in self._open.values():
-            await door.runner.cleanup()
+        for people in self._open.values():
+            await _close(people)
         self._open.clear()
         self._egress.clear()
+
+
+async def _close(people: People) -> None:
+    await people.door.close()
+    path = Address.parse(people.address).path
+    if path:
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread(os.unlink, path)
+
+
+def _door(key: tuple[str, str | None]) -> Door:
+    return Door(key[1], is_unix=bool(Address.parse(key[0]).path))
 
 
 def _hosts(config: Config) -> frozenset[str]:
@@ -162,5 +197,5 @@ def _taken(path: str, address: str, error: OSError) -> ConfigError:
     # asyncio puts a sentence of its own, with the address, in place of the system's words.
     number = error.errno or 0
     why = (os.strerror(number) if number in errno.errorcode else error.strerror or str(error)).lower()
-    hint = "; is another process on it?" if number == errno.EADDRINUSE else ""
+    hint = "; is another process on it, or this one by another key?" if number == errno.EADDRINUSE else ""
     return ConfigError([Problem(path, f"cannot listen on {address}: {why}{hint}")])

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from sidecar.auth.app_token import AppToken
 from sidecar.auth.secrets.file import FileStore
-from sidecar.auth.secrets.held import HeldSecrets
+from sidecar.auth.secrets.held import HeldSecrets, forgetting_late
 from sidecar.config.changes import Fingerprint
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
@@ -75,6 +75,8 @@ class Generation:
         for service in self.services.values():
             if service not in alive:
                 service.retire()
+        shares_secrets = successor is not None and successor.shared.secrets is self.shared.secrets
+        self.shared.secrets.forget_others(references(successor.config) if successor and shares_secrets else ())
 
     def snapshot(self) -> dict[str, Any]:
         """Show all services, for people."""
@@ -114,7 +116,8 @@ def _authorities(mark: Fingerprint) -> frozenset[object]:
 
 def _held(grounds: Grounds, config: Config) -> HeldSecrets:
     stores = {name: FileStore(store) for name, store in config.secrets.items()}
-    return HeldSecrets(stores, grounds.log.event, grounds.log.redactor.know)
+    know = forgetting_late(grounds.log.redactor.know, grounds.clock)
+    return HeldSecrets(stores, grounds.log.event, know, grounds.clock, grounds.metrics)
 
 
 def references(config: Config) -> Mapping[SecretRef, None]:

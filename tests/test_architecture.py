@@ -22,7 +22,7 @@ LADDER = [
     ["cli"],
     ["demo"],
     ["app"],
-    ["doors", "generation"],
+    ["doors", "generation", "process"],
     ["config"],
     ["downstream", "queue", "webhooks", "admin", "kubernetes"],
     ["layers"],

@@ -4,19 +4,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
+
+PIPE_WIDTH = 160  # Columns where there is no terminal that says its own.
 
 
 def print_services(answer: Any, console: Console | None = None) -> None:
     """Print the answer of `GET /api/services`, a row for each service; what lies deeper than one level is left out."""
     rows = _rows(answer)
     columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if _is_plain(value)))
-    table = Table(*(column.replace("_", " ") for column in columns))
+    # Folded, not cut: half a URL helps nobody.
+    table = Table(*(Column(column.replace("_", " "), overflow="fold") for column in columns))
     for row in rows:
         # Text, so that brackets in a value are not read as markup.
         table.add_row(*(Text(_shown(row.get(column))) for column in columns))
-    (console or Console()).print(table if rows else "no services are configured")
+    (console or _console()).print(table if rows else "no services are configured")
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def _rows(answer: Any) -> list[Mapping[str, Any]]:

@@ -13,19 +13,20 @@ class AttemptRecord:
 
     __slots__ = (
         "connect_s", "dns_s", "error", "first_byte_s", "is_reused", "request_head", "response_head",
-        "response_start", "status", "tls_s", "total_s",
+        "response_start", "status", "tls_s", "total_s", "waited_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.is_reused = False
+        self.waited_s = 0.0  # In line for a connection, while the pool had none.
         self.dns_s = 0.0
         self.connect_s = 0.0
         self.tls_s = 0.0
-        self.first_byte_s = 0.0
-        self.total_s = 0.0
+        self.first_byte_s = 0.0  # Of the vendor's answer, from the attempt's start.
+        self.total_s = 0.0  # To the answer's whole head, or to the failure.
         self.status = 0
         self.error = ""
-        self.request_head: tuple[str, bytes, Headers] | None = None  # method, target, headers; redacted when written
+        self.request_head = b""  # As it was sent; redacted when written.
         self.response_head: Headers | None = None
         self.response_start: bytes | bytearray = b""  # Grows while the body comes.
 
@@ -39,9 +40,10 @@ class Call:
 
     __slots__ = (
         "_endings", "address", "app", "app_credentials", "attempts", "body", "deadline_at", "error_code",
-        "expects_continue", "has_user_agent", "headers", "idempotency_key", "is_observed", "method", "outcome",
-        "path_template", "request_id", "response_bytes", "route", "service", "source", "started_at", "status", "step",
-        "target", "timeout_asked", "trace_flags", "trace_id", "upgrade", "upstream_s", "wants_trailers",
+        "error_detail", "expects_continue", "has_user_agent", "headers", "idempotency_key", "is_observed", "method",
+        "outcome", "path_template", "request_id", "response_bytes", "route", "service", "source", "started_at",
+        "status", "step", "target", "timeout_asked", "trace_flags", "trace_id", "upgrade", "upstream_s",
+        "waited_slot_s", "wants_trailers",
     )  # fmt: skip
 
     def __init__(self, service: str, method: str, target: bytes, headers: Headers, body: Body) -> None:
@@ -70,8 +72,10 @@ class Call:
         self.step = "routing"  # What the call is doing now; an exceeded deadline names it.
         self.attempts: list[AttemptRecord] = []
         self.upstream_s = 0.0
+        self.waited_slot_s = 0.0  # The part of it in which the attempts stood in line.
         self.outcome: Outcome | None = None
         self.error_code = ""
+        self.error_detail = ""  # The sentence for people; redacted when written.
         self.status = 0  # Of the answer that the app got; 0 if it got none.
         self.source = ""
         self.response_bytes = 0

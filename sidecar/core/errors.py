@@ -18,6 +18,7 @@ class SidecarError(Exception):
     title = "The sidecar failed"
     proxy_error = "proxy_internal_error"
     outcome = Outcome.REJECTED  # What the call counts as when it ends with this error.
+    service = ""  # Set where the service is known, though the call does not get there.
 
     def __init__(self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None) -> None:
         super().__init__(detail)

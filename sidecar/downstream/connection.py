@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from sidecar.core.alarm import Alarm
-from sidecar.core.body import Body
+from sidecar.core.body import BUFFER_MAX, Body
 from sidecar.core.clock import Clock
 from sidecar.core.errors import RequestTimeout, SidecarError
 from sidecar.core.tasks import Tasks
@@ -20,7 +20,9 @@ from sidecar.downstream.limits import DoorLimits
 from sidecar.downstream.reader import RequestReader
 from sidecar.downstream.request import Request
 
-PIPELINED_MAX = 32  # Requests waiting behind another. Full: nothing is read until one is answered.
+# Requests waiting behind another; BUFFER_MAX bytes of their bodies fill it, too. Full: nothing is read until one is
+# answered.
+PIPELINED_MAX = 32
 READ_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero: closing sends RST, socket(7).
 LINGER = 2.0  # Seconds in which the rest of what was refused is read and dropped, so that our answer arrives.
@@ -58,7 +60,7 @@ class AppConnection(asyncio.BufferedProtocol):
         self._reader = RequestReader(limits.head_max, self._hand_over, self._pause, self._resume_body)
         self._waiting: deque[Request] = deque()  # Read, not begun.
         self._current: Request | None = None  # Being answered.
-        self._is_held = False  # Not reading, since PIPELINED_MAX requests wait.
+        self._is_held = False  # Not reading, since enough requests wait.
         self._arrived: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -200,7 +202,7 @@ class AppConnection(asyncio.BufferedProtocol):
             if rest:
                 self.tunnel_in.feed(rest)
         self._watch()
-        if len(self._waiting) >= PIPELINED_MAX and not self._is_held:
+        if len(self._waiting) > 1 and not self._is_held and self._has_enough():
             self._is_held = True
             self._pause()
 
@@ -273,6 +275,11 @@ class AppConnection(asyncio.BufferedProtocol):
         else:
             self._read_alarm.clear()
         reader.head_begun = False
+
+    def _has_enough(self) -> bool:
+        """Whether as much waits behind another as may: a request by its number, and a body by its bytes."""
+        waiting = self._waiting
+        return len(waiting) >= PIPELINED_MAX or sum([one.body.received_bytes for one in waiting]) > BUFFER_MAX
 
     def _pause(self) -> None:
         if self.transport is not None and not self.is_closed:

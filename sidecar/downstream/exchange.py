@@ -46,7 +46,7 @@ class Exchange:
         self._clock = clock
         self._ids = ids
         self._tasks = tasks
-        self._door_observer = door_observer  # For what never reaches a service.
+        self._door_observer = door_observer  # For what is of no service.
         self._fault = fault  # Writes a line about a fault of ours.
         self.router = Router({}, frozenset())
         self.app_token: AppToken | None = None
@@ -54,7 +54,7 @@ class Exchange:
 
     async def run(self, door: Door, connection: AppConnection, request: Request) -> None:
         """Answer one request."""
-        call = Call("", request.method, b"", request.headers, request.body)
+        call = Call(door.service or "", request.method, b"", request.headers, request.body)
         call.started_at = self._clock.now()
         outcome = Outcome.CANCELLED
         try:
@@ -62,10 +62,14 @@ class Exchange:
             outcome = await self._send(connection, request, call, reply, outcome)
         except asyncio.CancelledError:
             outcome = Outcome.CANCELLED
+            if not connection.is_closed:
+                call.error_code = Draining.code  # The app is still there: it is our time that is over.
+                call.error_detail = "cut off at the end of the drain"
             raise
         finally:
             if not call.is_observed:
-                self._door_observer.watch(call)
+                service = self.router.named(call.service)
+                (self._door_observer if service is None else service.observer).watch(call)
             call.end(outcome)
 
     async def _reply(
@@ -85,18 +89,20 @@ class Exchange:
 
     def _refuse(self, call: Call, error: SidecarError) -> Reply:
         call.error_code = error.code
+        call.error_detail = error.detail
+        call.service = call.service or error.service
         return respond.problem(call, error)
 
     def _admit(self, door: Door, connection: AppConnection, request: Request, call: Call) -> Service:
         """Pass the door: the request is well formed, may come in, and has a service."""
         if request.refusal is not None:
             raise request.refusal
-        if self.is_draining:
-            raise Draining("this pod is shutting down", retry_after=1.0)
         if self.app_token is not None:
             self.app_token.check(request.first(b"sidecar-token"))
         service, call.target, call.address = self.router.find(request, door)
         call.service = service.name
+        if self.is_draining:
+            raise Draining("this pod is shutting down", retry_after=1.0)
         read_fields(call, request)
         if call.expects_continue and not call.body.is_complete:
             call.body.on_first_read = partial(connection.write, _CONTINUE)
@@ -154,6 +160,7 @@ class Exchange:
         except SidecarError as error:
             # The head is out, so the only honest answer is one that visibly breaks off.
             call.error_code = error.code
+            call.error_detail = error.detail
             request.may_keep_alive = False
             if not is_chunked and body.length is None:
                 connection.abort()

@@ -37,7 +37,7 @@ def read_fields(call: Call, request: Request) -> None:
     """Read what the app asks of the sidecar. Raises BadRequest for what cannot be read, NotAllowed for a browser."""
     ours = request.ours
     call.has_user_agent = b"user-agent" in ours
-    if len(ours) == 1:  # Host alone.
+    if len(ours) == 1 and b"host" in ours:
         return
     if request.first(b"sec-fetch-site") == b"cross-site":
         raise NotAllowed("a web page of another site made a browser send this; the sidecar serves the app in its pod")

@@ -1,7 +1,8 @@
 """Listener: the sockets on which the app is served; opened, closed and drained as one."""
 
 import asyncio
-import os
+import errno
+import socket
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from sidecar.downstream.request import Request
 from sidecar.downstream.router import Door
 
 BACKLOG = 1024  # Connections that the kernel holds until we take them.
+SOCKET_MODE = 0o660  # Of a Unix socket's file, whatever the umask is.
 REFUSED_MAX = 64  # Connections over the bound that are told so in full, with a line and a count. More: told in short.
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
@@ -74,17 +76,25 @@ class Listener:
     def __init__(self, address: Address, door: Door, config: ListenConfig, handle: Handle, clock: Clock) -> None:
         self.address = address
         self.config = config
+        self._answer = handle
         self._handle = partial(handle, door)
         self._limits = config.limits()
         self._clock = clock
         self._tasks = Tasks()
         self._connections: set[AppConnection] = set()
+        self._cut_off = 0  # Calls that the end of the drain met under way.
         self._server: asyncio.Server | None = None
 
     def use(self, config: ListenConfig) -> None:
         """Take the bounds of a new generation, for the connections to come."""
         self.config = config
         self._limits = config.limits()
+
+    def lead_to(self, door: Door) -> None:
+        """Be another door from now on; who came in by the former one ends its call, and comes again."""
+        self._handle = partial(self._answer, door)
+        for connection in list(self._connections):
+            connection.go_away()
 
     @property
     def url(self) -> str:
@@ -109,9 +119,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         path = self.address.path
         if path:
-            await asyncio.to_thread(remove_stale_socket, Path(path))
-            self._server = await loop.create_unix_server(self._accept, path, backlog=BACKLOG)
-            await asyncio.to_thread(os.chmod, path, 0o660)  # The app's user or group, nobody else in the pod.
+            bound = await asyncio.to_thread(bind_unix, Path(path))
+            self._server = await loop.create_unix_server(self._accept, sock=bound, backlog=BACKLOG)
         else:
             self._server = await loop.create_server(
                 self._accept, self.address.host, self.address.port, backlog=BACKLOG, reuse_address=True
@@ -144,17 +153,45 @@ class Listener:
     async def drain(self, seconds: float) -> int:
         """Wait for the calls under way; give the number that had to be cut off after `seconds`."""
         await self._tasks.wait(seconds)
-        late = self.busy
-        for connection in list(self._connections):
-            connection.cancel()
+        self.cut_short()
         await self._tasks.stop()
         for connection in list(self._connections):
             connection.abort()
-        return late
+        return self._cut_off
+
+    def cut_short(self) -> None:
+        """Cut off the calls under way; a drain that waits for them is over."""
+        self._cut_off = max(self._cut_off, self.busy)
+        for connection in list(self._connections):
+            connection.cancel()
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Make a Unix socket that nobody listens at yet: its mode is right before the first may connect. Raises OSError.
+
+    It is for the app's user and group, nobody else in the pod.
+    """
+    remove_stale_socket(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.bind(str(path))
+        path.chmod(SOCKET_MODE)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 def remove_stale_socket(path: Path) -> None:
-    """Remove what a killed process left; anything but a socket stays, and binding says so."""
+    """Remove what a killed process left; what somebody listens at, or is no socket, stays, and binding says so."""
     with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
+        if stat.S_ISSOCK(path.lstat().st_mode) and not _is_served(path):
             path.unlink()
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        # EAGAIN, a full backlog, is an answer, too; ECONNREFUSED means that nobody is there.
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sidecar.core.errors import BadRequest, HostNotAllowed, MethodNotAllowed, PathEscapes, UnknownService
-from sidecar.core.hosts import is_local_host
+from sidecar.core.errors import (
+    BadRequest,
+    HostNotAllowed,
+    MethodNotAllowed,
+    PathEscapes,
+    SidecarError,
+    UnknownService,
+)
+from sidecar.core.hosts import HOST_MAX, is_local_host
 from sidecar.core.paths import escapes
 from sidecar.downstream.request import Request
 from sidecar.layers.running import Service
 
-HOSTS_MAX = 1024  # Host values remembered. Full: all are forgotten and worked out again.
+HOSTS_MAX = 1024  # Host values remembered, none over HOST_MAX bytes. Full: all are forgotten and worked out again.
 NAMES_SHOWN_MAX = 20
 _OWN = b"_sidecar"
 
@@ -43,6 +50,10 @@ class Router:
         for found in self._by_authority.values():
             found.sort(key=lambda service: len(service.base_path), reverse=True)
 
+    def named(self, name: str) -> Service | None:
+        """Give the service of this name."""
+        return self._services.get(name.encode())
+
     def find(self, request: Request, door: Door) -> Destination:
         """Find the service. Raises BadRequest, HostNotAllowed, UnknownService, PathEscapes, MethodNotAllowed."""
         url = request.url
@@ -55,6 +66,8 @@ class Router:
                 "a tunnel would hide the calls from the sidecar; set HTTP_PROXY instead of HTTPS_PROXY and call the "
                 "vendor by an http:// URL, the sidecar sends it on over https"
             )
+        if request.method == "TRACE":
+            raise MethodNotAllowed("a vendor answers TRACE with what it was sent, and that holds the credential")
         if not url.startswith(b"/"):
             return self._find_absolute(url, door)
         return self._find_local(url, host, door)
@@ -89,16 +102,20 @@ class Router:
                 "this Host is not one of the sidecar's names; call localhost, or add the name to listen.hosts"
             )
         if door.service is not None:
-            return self._services[door.service.encode()]
+            own = self._services.get(door.service.encode())
+            if own is None:  # A reload took the service, or has not brought it yet.
+                raise self._unknown(door.service.encode())
+            return own
         first, _, rest = host.lower().partition(b".")
         service = None
         if rest.partition(b":")[0].rstrip(b".") == b"localhost":
             service = self._services.get(first)
             if service is None:
                 raise self._unknown(first)
-        if len(self._by_host) >= HOSTS_MAX:
-            self._by_host.clear()
-        self._by_host[key] = service
+        if len(host) <= HOST_MAX:
+            if len(self._by_host) >= HOSTS_MAX:
+                self._by_host.clear()
+            self._by_host[key] = service
         return service
 
     def _find_absolute(self, url: bytes, door: Door) -> Destination:
@@ -136,10 +153,12 @@ class Router:
 
 def _checked(destination: Destination) -> Destination:
     target = destination.target
+    error: SidecarError | None = None
     if b"#" in target:
-        raise BadRequest("a request target has no fragment (RFC 9112 section 3.2)")
-    if b"." in target or b"%" in target:
-        path = target.partition(b"?")[0]
-        if escapes(path):
-            raise PathEscapes("dot segments in the path lead out of the service's base path")
+        error = BadRequest("a request target has no fragment (RFC 9112 section 3.2)")
+    elif (b"." in target or b"%" in target) and escapes(target.partition(b"?")[0]):
+        error = PathEscapes("dot segments in the path lead out of the service's base path")
+    if error is not None:
+        error.service = destination.service.name
+        raise error
     return destination

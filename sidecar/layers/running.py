@@ -58,10 +58,12 @@ class Service:
         self.authorities = _authorities(config)
         self._shared = shared
         self._observers: dict[str, Observer] = {}
+        self._credentials: list[Credential] = []
         self._pool = Pool(config.pool, self._dial, shared.clock)
         self._dialer = self._make_dialer(config)
         self._on_closed = self._pool.closed
         self._default = self._handler("", config)
+        self.observer = self._observers[""]  # Also for what is refused before it gets here.
         self._routes = [
             _Route(route.name, route.match, self._handler(route.name, route.config)) for route in entry.routes
         ]
@@ -95,6 +97,8 @@ class Service:
     def retire(self) -> None:
         """Let what is under way finish, and keep nothing: a newer generation took over."""
         self._pool.retire()
+        for credential in self._credentials:
+            credential.release()
         self._shared.metrics.unwatch(self)
 
     def _handler(self, route: str, config: ServiceConfig) -> Handler:
@@ -104,7 +108,8 @@ class Service:
         credential = None
         if config.auth is not None:
             held = shared.secrets.hold(config.auth.secret)
-            credential = Credential(config.auth, held, shared.log.redactor.know)
+            credential = Credential(config.auth, held, shared.secrets.know)
+            self._credentials.append(credential)
         timeouts = Timeouts(config.attempt_timeout, config.first_byte_timeout, config.idle_timeout)
         transport = Transport(config.base_url, self._pool, timeouts, shared.clock, shared.ids, metrics.count_attempt)
         return build(config, observer, shared.gate, credential, transport)

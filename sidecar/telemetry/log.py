@@ -51,6 +51,7 @@ class AttemptLine(msgspec.Struct, omit_defaults=True):
     first_byte_ms: float
     total_ms: float
     is_reused: bool = False
+    waited_ms: float = 0
     method: str = ""
     target: str = ""
     request_head: list[str] | None = None
@@ -60,7 +61,7 @@ class AttemptLine(msgspec.Struct, omit_defaults=True):
 
 
 class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """The canonical line; its fields and their order are the contract. Only `attempt_details` may be absent."""
+    """The canonical line; its fields and their order are the contract. The last two may be absent."""
 
     ts: str
     level: str
@@ -85,6 +86,7 @@ class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
     response_bytes: int
     app: str
     idempotency_key_hash: str
+    detail: str = ""
     attempt_details: list[AttemptLine] | None = None
 
 
@@ -153,13 +155,13 @@ class Log:
         request_bytes: int,
         response_bytes: int,
         waited_rate_s: float = 0,
-        waited_slot_s: float = 0,
         backoff_s: float = 0,
     ) -> None:
         """Write the canonical line of a call that ended; lengths in seconds."""
         outcome = call.outcome
         assert outcome is not None, "the line is written after the end"
         level = "info"
+        detail = ""
         details = None
         if outcome is _SUCCESS:
             if self._success < 1.0 and self._jitter() >= self._success:
@@ -169,15 +171,17 @@ class Log:
                 level = "error" if call.error_code == "internal" else "warning"
             if LEVELS[level] < self._level:
                 return
+            detail = self.redactor.sentence(call.error_detail) if call.error_detail else ""
             if call.attempts and outcome is _FAILURE:
                 details = self._details(call.attempts)
         key = call.idempotency_key
         line = CallLine(
             self.stamp(), level, "call", call.request_id, call.trace_id, call.service, call.route, call.method,
             call.path_template, status, _WORDS[outcome], source, len(call.attempts), call.error_code,
-            waited_rate_s and _ms(waited_rate_s), waited_slot_s and _ms(waited_slot_s), backoff_s and _ms(backoff_s),
+            waited_rate_s and _ms(waited_rate_s), _ms(call.waited_slot_s) if call.waited_slot_s else 0,
+            backoff_s and _ms(backoff_s),
             call.upstream_s * 1e6 // 1.0 / 1e3, total_s * 1e6 // 1.0 / 1e3, request_bytes, response_bytes, call.app,
-            "" if key is None else hashlib.sha256(key).hexdigest()[:16], details,
+            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, details,
         )  # fmt: skip
         try:
             self._writer.add(_encode(line))
@@ -191,11 +195,14 @@ class Log:
         mask = self.redactor
         line = AttemptLine(
             mask.text(record.error), _ms(record.dns_s), _ms(record.connect_s), _ms(record.tls_s),
-            _ms(record.first_byte_s), _ms(record.total_s), record.is_reused, status=record.status,
+            _ms(record.first_byte_s), _ms(record.total_s), record.is_reused, _ms(record.waited_s) or 0,
+            status=record.status,
         )  # fmt: skip
-        if record.request_head is not None:
-            method, target, headers = record.request_head
-            line.method, line.target, line.request_head = method, mask.target(target), mask.headers(headers)
+        if record.request_head:
+            start, *fields = record.request_head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+            method, _, rest = start.partition(b" ")
+            line.method, line.target = method.decode(), mask.target(rest.rpartition(b" ")[0])
+            line.request_head = mask.headers([_name_and_value(field) for field in fields])
         if record.response_head is not None:
             line.response_head = mask.headers(record.response_head)
             line.response_start = mask.body(bytes(record.response_start))
@@ -204,6 +211,11 @@ class Log:
     def _dropped_line(self, count: int) -> bytes:
         """Tell, once there is room again, how many lines are missing here."""
         return _lenient({"ts": self.stamp(), "level": "warning", "msg": "log lines dropped", "count": count})
+
+
+def _name_and_value(field: bytes) -> tuple[bytes, bytes]:
+    name, _, value = field.partition(b": ")
+    return name, value
 
 
 def _lenient(fields: object) -> bytes:

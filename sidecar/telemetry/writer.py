@@ -33,6 +33,7 @@ class Writer:
         self._enough = threading.Event()  # A full batch waits, or somebody wants it out now.
         self._empty = threading.Event()  # Everything is written.
         self._empty.set()
+        self._is_torn = False  # What was written last ends inside of a line: the disk was full.
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
@@ -130,12 +131,16 @@ class Writer:
 
     def _write(self, batch: bytes) -> bool:
         """Write all of it, however long the reader takes; False when nobody will ever read it."""
-        rest = memoryview(batch)
+        whole = b"\n" + batch if self._is_torn else batch
+        rest = memoryview(whole)
         while rest:
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:  # Somebody else made the terminal non-blocking.
                 select.select((), (self._fd,), ())
             except OSError:  # The reader is gone, or the disk is full: counted as dropped by the caller.
+                if len(rest) < len(whole):
+                    self._is_torn = not whole.endswith(b"\n", 0, len(whole) - len(rest))
                 return False
+        self._is_torn = False
         return True

@@ -8,7 +8,7 @@ from sidecar.core.errors import SidecarError
 class Limits:
     """The time limits of one exchange. Instants are monotonic; `say` turns the overdue step into the error."""
 
-    __slots__ = ("due_at", "first_byte_timeout", "idle_timeout", "say")
+    __slots__ = ("due_at", "first_byte_at", "first_byte_timeout", "idle_timeout", "say")
 
     def __init__(
         self, due_at: float, first_byte_timeout: float | None, idle_timeout: float, say: Callable[[str], SidecarError]
@@ -17,3 +17,4 @@ class Limits:
         self.first_byte_timeout = first_byte_timeout  # Seconds, from the last byte of the request.
         self.idle_timeout = idle_timeout  # Seconds between two bytes of the answer's body.
         self.say = say
+        self.first_byte_at = 0.0  # Of an answer whose head does not come in one read; 0 for the others.

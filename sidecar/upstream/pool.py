@@ -43,7 +43,8 @@ class Pool:
 
     def snapshot(self) -> dict[str, int]:
         """Show the counts: for people, metrics, and tests that nothing is left behind."""
-        waiting = sum(1 for waiter in self._waiting if not waiter.done())
+        # Copied in one step: a scrape reads in a thread of its own, while the line moves.
+        waiting = sum(1 for waiter in tuple(self._waiting) if not waiter.done())
         return {"idle": len(self._idle), "busy": self._places - len(self._idle), "waiting": waiting}
 
     def take_idle(self) -> Connection | None:
@@ -64,7 +65,11 @@ class Pool:
         if self._places < self._config.connections_max:
             self._places += 1
         elif not self._drop_oldest_idle():
-            connection = await self._wait_in_line(deadline_at)
+            began_at = self._clock.now()
+            try:
+                connection = await self._wait_in_line(deadline_at)
+            finally:
+                record.waited_s += self._clock.now() - began_at
             if connection is not None and not connection.is_closed:
                 record.is_reused = True
                 return connection

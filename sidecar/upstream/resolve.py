@@ -7,6 +7,8 @@ up the others; each name is asked once in `dns_ttl`, so the line is short.
 """
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
@@ -147,9 +149,20 @@ def _literal(host: str, port: int) -> AddrInfo | None:
     return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
 
 
+def _is_out_of_files() -> bool:
+    try:
+        os.close(os.dup(2))
+    except OSError as error:
+        return error.errno in {errno.EMFILE, errno.ENFILE}
+    return False
+
+
 def _sentence(host: str, error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
         return f"{host[:80]!r} is not a name that DNS can hold"
+    if _is_out_of_files():
+        # The system's resolver cannot open its own files then, and calls that "not known".
+        return f"no file descriptor is free for the look-up of {host}"
     if error.errno == socket.EAI_NONAME:
         return f"the name {host} does not exist; is base_url right?"
     if error.errno == socket.EAI_AGAIN:

@@ -15,7 +15,7 @@ from sidecar.upstream.limits import Limits
 from sidecar.upstream.origin import BaseUrl
 from sidecar.upstream.pool import Pool
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1; TRACE does not get here.
 START_MAX = 2048  # Bytes of a failed answer's body that are kept for the log. More: not kept.
 _FAILURE_FROM = 500
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})  # A length is sent even for no body (RFC 9110 section 8.6).
@@ -79,6 +79,7 @@ class Transport:
             attempt_at = min(attempt_at, started_at + timeouts.attempt)
         limits = Limits(attempt_at, timeouts.first_byte, timeouts.idle, partial(self._say, call, record, attempt_at))
         result = "failure"
+        connection: Connection | None = None
         try:
             call.step = "connecting"
             connection = self._pool.take_idle()
@@ -110,8 +111,13 @@ class Transport:
         else:
             return reply
         finally:
-            record.total_s = record.first_byte_s = self._clock.now() - started_at
+            now = self._clock.now()
+            record.total_s = now - started_at
+            if connection is not None and connection.received_bytes:
+                # As a rule the first read brings the whole head, and nobody had to look at the clock for it.
+                record.first_byte_s = (limits.first_byte_at or now) - started_at
             call.upstream_s += record.total_s
+            call.waited_slot_s += record.waited_s
             self._count_attempt(result, record.total_s)
 
     @staticmethod
@@ -128,11 +134,10 @@ class Transport:
 
     def _send(self, call: Call, record: AttemptRecord, connection: Connection, limits: Limits) -> Awaitable[Reply]:
         call.step = "sending the request"
-        headers = call.headers
-        content, streamed = self._frame(call)
+        framing, content, streamed = self._frame(call)
         has_go_ahead = streamed is not None and call.expects_continue
         parts = [call.method.encode(), b" ", self._base_path, call.target, self._after_target]
-        parts += [b"%b: %b\r\n" % field for field in headers]
+        parts += [b"%b: %b\r\n" % field for field in call.headers]
         parts.append(
             b"X-Request-ID: %b\r\ntraceparent: 00-%b-%b-%b\r\n"
             % (
@@ -148,10 +153,10 @@ class Transport:
             parts.append(b"Connection: TE\r\nTE: trailers\r\n")
         if has_go_ahead:
             parts.append(b"Expect: 100-continue\r\n")
-        parts.append(content)
-        record.request_head = (call.method, self._base_path + call.target, headers)
+        parts.append(framing)
+        record.request_head = head = b"".join(parts)
         return connection.begin(
-            b"".join(parts),
+            head + content if content else head,
             streamed,
             limits,
             is_head_request=call.method == "HEAD",
@@ -160,17 +165,17 @@ class Transport:
             is_upgrade_asked=call.upgrade is not None,
         )
 
-    def _frame(self, call: Call) -> tuple[bytes, Body | None]:
-        """Give the framing fields with what of the body is in hand, and the body if it must be streamed."""
+    def _frame(self, call: Call) -> tuple[bytes, bytes, Body | None]:
+        """Give the framing fields and the head's end, the body if all of it is in hand, or the body to stream."""
         body = call.body
         if body is NO_BODY:
-            return (b"Content-Length: 0\r\n\r\n" if call.method in _BODY_EXPECTED else b"\r\n"), None
+            return (b"Content-Length: 0\r\n\r\n" if call.method in _BODY_EXPECTED else b"\r\n"), b"", None
         content = None if body.trailers else body.take_all()
         if content is not None:
-            return b"Content-Length: %d\r\n\r\n%b" % (len(content), content), None
+            return b"Content-Length: %d\r\n\r\n" % len(content), content, None
         if body.length is None:
-            return b"Transfer-Encoding: chunked\r\n\r\n", body
-        return b"Content-Length: %d\r\n\r\n" % body.length, body
+            return b"Transfer-Encoding: chunked\r\n\r\n", b"", body
+        return b"Content-Length: %d\r\n\r\n" % body.length, b"", body
 
     def _say(self, call: Call, record: AttemptRecord, attempt_at: float, step: str) -> DeadlineExceeded:
         """Turn an overdue step into the error that names it and the limit that ended it."""

@@ -109,6 +109,12 @@ def test_a_door_of_a_services_own_leads_there_alone(router: Router, host: str) -
         router.find(request("/x", "evil.example"), own)
 
 
+def test_a_door_whose_service_is_gone_says_so(router: Router) -> None:
+    """During a reload a request may come in by a door that leads nowhere any more."""
+    with pytest.raises(UnknownService, match="'old'"):
+        router.find(request("/x", "localhost"), Door("old", is_unix=False))
+
+
 def test_a_unix_socket_takes_every_host(router: Router) -> None:
     """No browser reaches it, and clients write what they like there."""
     assert router.find(request("/crm/x", "evil.example"), UNIX).service.name == "crm"

@@ -23,6 +23,13 @@ class Authority:
         self._authority.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
         return context
 
+    def write_server(self, certificate: Path, key: Path) -> None:
+        """Write what a server of another's make wants: its certificate for localhost with its chain, and its key."""
+        issued = self._authority.issue_cert("localhost", "127.0.0.1")
+        certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key.touch(mode=0o600)
+        issued.private_key_pem.write_to_path(str(key))
+
     def client(self) -> ssl.SSLContext:
         """Give a client's context that trusts this authority alone."""
         context = ssl.create_default_context()

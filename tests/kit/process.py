@@ -6,8 +6,11 @@ assert sidecar.lines[-1]["msg"] == "stopped"
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -28,12 +31,19 @@ PATHS = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPA
 Line = dict[str, Any]
 
 
+# Below the range from which the kernel takes the ports of outgoing connections (32768 and up on Linux), and a thousand
+# for each worker of the tests: a port found free here stays free until it is used.
+_WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+_PORTS = itertools.cycle(range(20_000 + 1_000 * (_WORKER % 12), 20_000 + 1_000 * (_WORKER % 12) + 1_000))
+
+
 def free_ports(count: int) -> list[int]:
-    """Give ports of loopback that nobody listens on now."""
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
+    """Give ports of loopback that nobody listens on now, and nobody is given by chance."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 
@@ -92,6 +102,10 @@ class Process:
     async def terminate(self) -> int:
         """Ask it to stop with SIGTERM, and give its exit code."""
         return await self._stop(signal.SIGTERM)
+
+    async def wait(self) -> int:
+        """Wait for the end that it was asked for already, and give its exit code."""
+        return await self._stop(None)
 
     async def kill(self) -> int:
         """End it at once with SIGKILL."""
@@ -157,16 +171,16 @@ class Process:
             return False
         return True
 
-    async def _stop(self, number: signal.Signals) -> int:
+    async def _stop(self, number: signal.Signals | None) -> int:
         assert self._process is not None
-        if self._process.returncode is None:
+        if self._process.returncode is None and number is not None:
             self._process.send_signal(number)
         is_gone = await self._has_ended_within(STOP_MAX)
         if not is_gone:
             self._process.kill()
         self.exit_code = await self._process.wait()
         await asyncio.gather(*self._readers)
-        assert is_gone, f"the sidecar did not stop within {STOP_MAX:g} s of {number.name}; {self._account()}"
+        assert is_gone, f"the sidecar did not stop within {STOP_MAX:g} s of {number and number.name}; {self._account()}"
         return self.exit_code
 
     async def _read_lines(self, stream: asyncio.StreamReader) -> None:

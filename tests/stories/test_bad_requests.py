@@ -97,10 +97,29 @@ async def test_what_is_not_a_request_is_refused(tmp_path: Path, head: str, sente
     async with Vendor.echoing() as vendor, Pod(tmp_path, vendor) as pod:
         async with pod.app() as app:
             await app.send(f"{head}\r\n\r\n".encode("latin-1"))
-            assert sentence in assert_refusal(await app.read_answer(), 400, "bad_request", "http_request_error")
+            name = "vendor" if "#" in head else ""  # Known only where the request could be read so far.
+            reply = await app.read_answer()
+            assert sentence in assert_refusal(reply, 400, "bad_request", "http_request_error", service=name)
         async with pod.app() as app:
             assert (await app.ask("GET", "/vendor/x")).status == 200
         assert len(vendor.requests) == 1
+        await pod.assert_nothing_left()
+
+
+async def test_what_the_door_refuses_is_told_under_its_service(tmp_path: Path) -> None:
+    """Where the service is known, it stands in the body, the line and the metric, whoever refused the call."""
+    async with Vendor.echoing() as vendor, Pod(tmp_path, vendor) as pod:
+        async with pod.app() as app:
+            replies = [
+                await app.ask("GET", "/vendor/../../x"),
+                await app.ask("GET", "/vendor/x", "Sidecar-Timeout: soon"),
+                await app.ask("GET", "/nobody/x"),
+            ]
+        assert [reply.json()["service"] for reply in replies] == ["vendor", "vendor", ""]
+        assert [line["service"] for line in await pod.calls(3)] == ["vendor", "vendor", ""]
+        seen = (await asyncio.to_thread(pod.sidecar._grounds.metrics.exposition))[0].decode()
+        assert 'service="vendor",source="sidecar",status="400"} 2.0' in seen
+        assert 'service="",source="sidecar",status="404"} 1.0' in seen
         await pod.assert_nothing_left()
 
 
@@ -118,7 +137,7 @@ async def test_a_path_that_leaves_its_base_is_refused_in_every_form(tmp_path: Pa
                 ]
                 for reply in replies:
                     assert reply.values("Sidecar-Error") == [b"path_escapes"], (path, reply)
-                    assert_refusal(reply, 400, "path_escapes", "http_request_error")
+                    assert_refusal(reply, 400, "path_escapes", "http_request_error", service="vendor")
         assert vendor.requests == []
         await pod.assert_nothing_left()
 
@@ -155,6 +174,17 @@ async def test_without_the_app_token_nobody_comes_in(tmp_path: Path) -> None:
                     reply = await app.ask("GET", "/unknown/x", *headers)
                     detail = assert_refusal(reply, 401, "app_token_missing", "http_request_denied")
                     assert token not in detail
+                for path in (
+                    "/livez",
+                    "/readyz",
+                    "/metrics",
+                    "/healthz",
+                    "/_sidecar/x",
+                    "/vendor/healthz",
+                    "/vendor/a?/livez",
+                ):
+                    reply = await app.ask("GET", path)  # No path is spared: others let in whatever holds "/healthz".
+                    assert_refusal(reply, 401, "app_token_missing", "http_request_denied")
                 assert vendor.requests == []
                 seen = await app.ask("GET", "/vendor/x", f"Sidecar-Token: {token}")
                 assert token not in seen.body.decode(), "the vendor is not told"
@@ -362,7 +392,7 @@ async def test_a_request_that_ends_after_the_drain_began_is_told(tmp_path: Path)
         await pod.until(lambda: pod.sidecar._exchange.is_draining, "the drain")
         await app.send(b"alhost\r\n\r\n")
         reply = await app.read_answer()
-        assert_refusal(reply, 503, "draining", "destination_unavailable", retry_after=1)
+        assert_refusal(reply, 503, "draining", "destination_unavailable", service="vendor", retry_after=1)
         assert reply.value("Connection") == "close"
         assert await app.read_until_closed() == b""
         await stopping

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from tests.kit.exchange import Exchange
 from tests.kit.message import Fields
 from tests.kit.pod import Line, Pod
 from tests.kit.vendor import Vendor, answer
@@ -35,7 +36,16 @@ async def test_the_start_of_a_failed_answer_is_in_the_line(tmp_path: Path) -> No
     assert attempt["target"] == "/v1/plans?page=2&token=***"
     assert "Authorization: Bearer ***" in attempt["request_head"]
     assert key not in str(line)
-    assert attempt["total_ms"] > 0
+    assert 0 < attempt["first_byte_ms"] <= attempt["total_ms"]
+
+
+async def test_the_request_head_is_the_one_that_was_sent(tmp_path: Path) -> None:
+    """Also what the sidecar itself added, for these are what the vendor's support asks for."""
+    line, _ = await line_for(tmp_path, answer(BODY, status=503))
+    head = dict(field.split(": ", 1) for field in line["attempt_details"][0]["request_head"])
+    assert head["X-Request-ID"] == line["request_id"]
+    assert head["traceparent"].split("-")[1] == line["trace_id"]
+    assert head["Host"].startswith("localhost:")
 
 
 async def test_a_body_that_comes_in_pieces_is_kept_as_far_as_2_kib(tmp_path: Path) -> None:
@@ -45,6 +55,21 @@ async def test_a_body_that_comes_in_pieces_is_kept_as_far_as_2_kib(tmp_path: Pat
     start = line["attempt_details"][0]["response_start"]
     assert start.startswith("first,second,yyy")
     assert (len(start), start[-1]) == (2048, "y")
+
+
+async def test_a_body_that_breaks_off_is_told_with_the_reason(tmp_path: Path) -> None:
+    """The status is a good one and the attempt has no error; only `detail` says what happened."""
+
+    async def play(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        exchange.half_close()
+
+    async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod, pod.app() as app:
+        await app.send(b"GET /vendor/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await app.read_until_closed()).endswith(b"half")
+        [line] = await pod.calls()
+    assert (line["status"], line["outcome"], line["code"]) == (200, "failure", "upstream_reset")
+    assert "in the middle of its answer" in line["detail"]
 
 
 async def test_a_compressed_body_is_not_shown(tmp_path: Path) -> None:

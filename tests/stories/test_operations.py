@@ -4,8 +4,12 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +119,7 @@ async def test_sigterm_finishes_the_calls_under_way_and_takes_no_new_ones(tmp_pa
         reply = await slow.read_answer()
         assert (reply.status, reply.body) == (200, b"slow but whole")
         assert reply.values("Connection") in ([b"close"], [])
+        await wait_for_step(sidecar, "close")
         assert await sidecar.terminate() == 0
     drain = [line for line in sidecar.lines if line["msg"] == "drain"]
     assert [line["step"] for line in drain] == STEPS
@@ -159,8 +164,110 @@ async def test_a_call_that_outlives_the_drain_is_cut_off_and_counted(tmp_path: P
             assert b" 200 " not in await app.read_until_closed()
     assert [line["cut_off"] for line in sidecar.lines if line.get("step") == "finish_calls"] == [1]
     calls = [line for line in sidecar.lines if line["msg"] == "call"]
-    assert [line["service"] for line in calls] == ["crm"]
+    assert [(line["service"], line["outcome"], line["code"]) for line in calls] == [("crm", "cancelled", "draining")]
     assert sidecar.errors == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_the_drain_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C twice: who asks again does not want to wait for a vendor; the line says that and how many were cut."""
+    never = asyncio.Event()
+    async with (
+        Vendor.stalling(answer(b"slow"), 0, never) as vendor,
+        Process(tmp_path, service("crm", vendor)) as sidecar,
+        App.to(sidecar.egress_url) as app,
+    ):
+        await app.send(b"GET /crm/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await vendor.wait_for_head()
+        sidecar.send_signal(number)
+        await wait_for_step(sidecar, "stop_accepting")
+        async with asyncio.timeout(5):  # The drain has 25 s.
+            sidecar.send_signal(number)
+            assert await app.read_until_closed() == b""
+            await wait_for_step(sidecar, "close")
+        assert await sidecar.wait() == 0
+    drain = [line for line in sidecar.lines if line["msg"] == "drain"]
+    assert [line["step"] for line in drain] == [*STEPS[:2], "cut_short", *STEPS[2:]]
+    assert (drain[2]["busy"], drain[3]["cut_off"]) == (1, 1)
+    assert sidecar.errors == b""
+
+
+async def test_the_drain_waits_for_calls_of_a_door_that_was_just_removed(tmp_path: Path) -> None:
+    """A rollout may bring a new config and then the end, within the time of one call."""
+    go_on = asyncio.Event()
+    [port] = free_ports(1)
+    async with Vendor.stalling(answer(b"whole"), 20, go_on) as vendor:
+        config = service("crm", vendor, f'listen = ["127.0.0.1:{port}"]')
+        async with Process(tmp_path, config) as sidecar, App.to(f"127.0.0.1:{port}") as app:
+            await app.send(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await vendor.wait_for_head()
+            sidecar.write_config(service("crm", vendor))
+            sidecar.send_signal(signal.SIGHUP)
+            await wait_for_loaded(sidecar, 2)
+            sidecar.send_signal(signal.SIGTERM)
+            assert (await wait_for_step(sidecar, "stop_accepting"))["busy"] == 1
+            go_on.set()
+            assert (await app.read_answer()).body == b"whole"
+            await wait_for_step(sidecar, "close")
+
+
+async def test_the_drain_cannot_be_undone_by_a_reload(tmp_path: Path) -> None:
+    """A config that changes meanwhile opens no door and makes no generation; who asks is told why."""
+    go_on = asyncio.Event()
+    [port] = free_ports(1)
+    async with (
+        Vendor.stalling(answer(b"whole"), 20, go_on) as vendor,
+        Process(tmp_path, service("crm", vendor)) as sidecar,
+        App.to(sidecar.egress_url) as app,
+    ):
+        await app.send(b"GET /crm/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await vendor.wait_for_head()
+        sidecar.send_signal(signal.SIGTERM)
+        await wait_for_step(sidecar, "stop_accepting")
+        sidecar.write_config(service("crm", vendor, f'listen = ["127.0.0.1:{port}"]'))
+        sidecar.send_signal(signal.SIGHUP)
+        status, text = await fetch(f"{sidecar.admin_url}/api/reload", "POST")
+        assert (status, "draining" in text) == (422, True)
+        with pytest.raises(ConnectionRefusedError):
+            await status_of(f"127.0.0.1:{port}", "/x")
+        go_on.set()
+        assert (await app.read_answer()).body == b"whole"
+        await wait_for_step(sidecar, "close")
+    assert [line["generation"] for line in sidecar.lines if line["msg"] == "config_loaded"] == [1]
+
+
+async def test_a_closed_stdout_loses_the_lines_and_nothing_else(tmp_path: Path) -> None:
+    """The number of stdout is taken by /dev/null, so that no line is written into a connection."""
+    async with Vendor.answering(answer(b"ok")) as vendor:
+        sidecar = Process(tmp_path, service("crm", vendor))
+        command = f'exec "$0" -m sidecar run -c "{sidecar.config_file}" >&-'
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", command, sys.executable,
+            stderr=PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(10):
+                while not await is_open(sidecar.egress_url):
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(process.wait(), 0.02)
+                assert await status_of(sidecar.egress_url, "/crm/x") == 200
+                assert await asyncio.to_thread(os.readlink, f"/proc/{process.pid}/fd/1") == os.devnull
+                process.terminate()
+                _, errors = await process.communicate()
+                assert (errors, process.returncode) == (b"", 0)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def is_open(url: str) -> bool:
+    """Say whether somebody listens."""
+    try:
+        async with App.to(url):
+            return True
+    except ConnectionRefusedError:
+        return False
 
 
 async def test_a_sidecar_without_calls_ends_at_once(tmp_path: Path) -> None:
@@ -255,6 +362,37 @@ async def test_an_invalid_config_changes_nothing_and_a_good_one_heals_it(tmp_pat
         assert len([line for line in sidecar.lines if line["msg"] == "config_refused"]) == 2
 
 
+async def test_a_change_that_several_see_is_read_once(tmp_path: Path) -> None:
+    """The watch, a signal and the admin API at the same time: one generation, and one refusal."""
+    async with Vendor.answering(answer(b"ok")) as vendor, Process(tmp_path, service("crm", vendor)) as sidecar:
+        for config, generation in ((service("billing", vendor), 2), ('[services.crm]\nbase_url = "nowhere"\n', 2)):
+            sidecar.write_config(config)
+            sidecar.send_signal(signal.SIGHUP)
+            answers = [await fetch(f"{sidecar.admin_url}/api/reload", "POST") for _ in range(3)]
+            assert {status for status, _ in answers} == {200 if "billing" in config else 422}
+            words = (f'"generation":{generation}', f"generation {generation} ")
+            assert all(any(word in text for word in words) for _, text in answers)
+        await wait_for_loaded(sidecar, 2)
+        sidecar.write_config(service("last", vendor))
+        await wait_for_loaded(sidecar, 3)
+        counts = Counter(line["msg"] for line in sidecar.lines)
+        assert (counts["config_loaded"], counts["config_refused"]) == (3, 1)
+        assert counts["config_unchanged"] >= 4
+
+
+async def test_a_refused_config_is_tried_again_when_asked(tmp_path: Path) -> None:
+    """What was wrong may lie outside of the file, such as a port that another process held."""
+    async with Vendor.answering(answer(b"ok")) as vendor, Process(tmp_path, service("crm", vendor)) as sidecar:
+        holder = socket.create_server(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        sidecar.write_config(service("crm", vendor, f'listen = ["127.0.0.1:{port}"]'))
+        await sidecar.wait_for_line(lambda line: line["msg"] == "config_refused")
+        holder.close()
+        assert (await fetch(f"{sidecar.admin_url}/api/reload", "POST"))[0] == 200
+        assert await metric(sidecar, "sidecar_config_reload_ok") == 1
+        assert await status_of(f"127.0.0.1:{port}", "/x") == 200
+
+
 async def test_a_listener_comes_and_goes_with_the_config(tmp_path: Path) -> None:
     """A service gets a door of its own and loses it again; the other doors stay open."""
     [port] = free_ports(1)
@@ -277,6 +415,29 @@ async def test_a_listener_comes_and_goes_with_the_config(tmp_path: Path) -> None
         with pytest.raises(ConnectionRefusedError):
             await status_of(own, "/x")
         assert (await stays.ask("GET", "/crm/x")).status == 200
+
+
+def call_of(service: str) -> Callable[[Line], bool]:
+    """Make the question whether a line is about a call of this service."""
+    return lambda line: line["msg"] == "call" and line["service"] == service
+
+
+async def test_a_door_may_pass_to_a_service_of_another_name(tmp_path: Path) -> None:
+    """The socket stays open, so no connection is refused in between; who was connected comes again."""
+    [port] = free_ports(1)
+    own = f"127.0.0.1:{port}"
+    doors = f'listen = ["{own}"]'
+    async with Vendor.echoing() as vendor, Process(tmp_path, service("crm", vendor, doors)) as sidecar:
+        for number, name in enumerate(("billing", "crm"), 2):
+            async with App.to(own) as app:
+                assert (await app.ask("GET", "/x")).status == 200
+                sidecar.write_config(service(name, vendor, doors))
+                sidecar.send_signal(signal.SIGHUP)
+                await wait_for_loaded(sidecar, number)
+                assert await app.read_until_closed() == b""
+            async with App.to(own) as app:
+                assert (await app.ask("GET", "/y")).status == 200
+            await sidecar.wait_for_line(call_of(name))
 
 
 async def test_a_reload_that_wants_a_taken_port_is_refused_whole(tmp_path: Path) -> None:

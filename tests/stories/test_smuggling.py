@@ -293,7 +293,7 @@ async def test_http_1_0_is_spoken(tmp_path: Path) -> None:
         await pod.assert_nothing_left()
 
 
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "DELETE", "PATCH", "PUT", "TRACE", "QUERY", "PROPFIND"])
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "DELETE", "PATCH", "PUT", "QUERY", "PROPFIND"])
 async def test_methods_go_on_as_they_are(tmp_path: Path, method: str) -> None:
     """A method is the vendor's business; the connection stays in step behind each."""
     async with Vendor.echoing() as vendor, Pod(tmp_path, vendor) as pod, pod.app() as app:

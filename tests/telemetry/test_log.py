@@ -1,5 +1,6 @@
 """The log: one line per call in the contract's order, bounded, never in the way of the loop."""
 
+import errno
 import fcntl
 import json
 import os
@@ -120,15 +121,27 @@ def failed(value: str) -> Call:
     record = AttemptRecord()
     record.connect_s, record.status, record.error = 0.0015, 503, f"broke at {value}"
     record.request_head = (
-        "GET",
-        f"/x?page=2&api_key={value}".encode(),
-        [(b"Authorization", f"Bearer {value}".encode())],
+        f"GET /x?page=2&api_key={value} HTTP/1.1\r\nHost: vendor\r\nAuthorization: Bearer {value}\r\n\r\n".encode()
     )
     record.response_head = [(b"X-Echo", value.encode()), (b"Retry-After", b"3")]
     record.response_start = f'{{"token":"{value}","said":"{value}"}}'.encode()
     call = ended(Outcome.FAILURE)
     call.attempts = [record]
     return call
+
+
+def test_the_reason_of_a_refusal_is_told_and_masked() -> None:
+    """The sentence that the app got, also where it quotes what the app sent; also once more values are known."""
+    lines = Lines()
+    value = secrets.token_hex(16)
+    log = log_into(lines)
+    for _ in range(2):
+        call = ended(Outcome.REJECTED)
+        call.error_code, call.error_detail = "unknown_service", f"there is no service {value}"
+        log.call(call, 404, "sidecar", 0.1, 0, 0)
+        log.redactor.know(forms(value.encode()))
+    assert [list(line) for line in lines.read()] == [[*ORDER, "detail"]] * 2
+    assert [line["detail"] for line in lines.read()] == [f"there is no service {value}", "there is no service ***"]
 
 
 def test_a_failed_call_tells_each_attempt_without_the_secret() -> None:
@@ -143,8 +156,9 @@ def test_a_failed_call_tells_each_attempt_without_the_secret() -> None:
     assert list(line) == [*ORDER, "attempt_details"]
     (detail,) = line["attempt_details"]
     assert detail["connect_ms"] == 1.5
+    assert "waited_ms" not in detail
     assert detail["target"] == "/x?page=2&api_key=***"
-    assert detail["request_head"] == ["Authorization: Bearer ***"]
+    assert (detail["method"], detail["request_head"]) == ("GET", ["Host: vendor", "Authorization: Bearer ***"])
     assert detail["response_head"] == ["X-Echo: ***", "Retry-After: 3"]
     assert detail["response_start"] == '{"token":"***","said":"***"}'
 
@@ -240,3 +254,32 @@ def test_a_reader_that_is_gone_is_counted() -> None:
     assert dropped.value == 1
     assert writer.close(10)
     os.close(fd)
+
+
+def test_a_line_that_a_full_disk_cut_spoils_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What comes when there is room again begins a line of its own, and tells how many are missing."""
+    file = tmp_path / "log"
+    fd = os.open(file, os.O_CREAT | os.O_WRONLY)
+    room = [5, -1, -1, 10_000, 10_000]
+    real = os.write
+
+    def write(number: int, data: memoryview) -> int:
+        if number != fd:
+            return real(number, data)
+        size = room.pop(0)
+        if size < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data[:size])
+
+    monkeypatch.setattr("sidecar.telemetry.writer.os.write", write)
+    dropped = Counter()
+    writer = Writer(dropped, fd)
+    writer.on_dropped = lambda count: b"%d are missing" % count
+    writer.start()
+    for line in (b"first line", b"second line", b"third line"):
+        writer.add(line)
+        assert writer.flush(5)
+    assert writer.close(5)
+    os.close(fd)
+    assert file.read_bytes() == b"first\nthird line\n2 are missing\n"
+    assert dropped.value == 2

@@ -42,6 +42,16 @@ async def test_over_idle_max_the_oldest_idle_one_is_closed(lines: Make) -> None:
     assert pool.counts() == (2, 0, 0)
 
 
+async def test_lent_connections_do_not_count_as_idle(lines: Make) -> None:
+    """However many are busy, one that comes back is kept while fewer than idle_max are idle (httpcore 1000)."""
+    pool = lines(idle_max=1)
+    first, *_ = [await pool.take() for _ in range(4)]
+    pool.give_back(first)
+    assert not first.is_closed
+    assert pool.counts() == (1, 3, 0)
+    assert await pool.take() is first
+
+
 async def test_idle_max_of_zero_keeps_nothing(lines: Make) -> None:
     """A vendor that dislikes kept connections gets a fresh one per call."""
     pool = lines(idle_max=0)
@@ -389,3 +399,18 @@ async def test_no_timer_stands_when_nothing_is_idle_and_the_pool_is_retired(line
     pool.give_back(await pool.take())
     pool.pool.retire()
     assert clock.pending == 0
+
+
+async def test_the_line_may_move_while_it_is_counted(lines: Make) -> None:
+    """A scrape counts in a thread of its own: metrics must not fail just when calls wait."""
+    pool = lines()
+
+    class Moving(asyncio.Future[None]):
+        def done(self) -> bool:
+            pool.pool._waiting.popleft()
+            return super().done()
+
+    futures = [Moving() for _ in range(4)]
+    pool.pool._waiting.extend(futures)  # type: ignore[arg-type]
+    assert pool.pool.snapshot()["waiting"] == 4
+    pool.pool._waiting.clear()

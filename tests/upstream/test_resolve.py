@@ -1,6 +1,8 @@
 """The resolver, with a look-up by hand and time by hand."""
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Sequence
 
@@ -172,3 +174,19 @@ async def test_system_finds_localhost() -> None:
     found = {info[4][0] for info in await system_lookup("localhost", 80)}
     assert found & {"127.0.0.1", "::1"}
     assert [info[4] for info in await system_lookup("0x7f.1", 80)] == [("127.0.0.1", 80)]
+
+
+async def test_a_process_without_file_descriptors_does_not_blame_the_name(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's resolver cannot read its own files then, and says that the name is not known."""
+
+    def no_more(number: int) -> int:
+        raise OSError(errno.EMFILE, f"no more beside {number}")
+
+    async def lookup(host: str, port: int) -> list[AddrInfo]:
+        monkeypatch.setattr(os, "dup", no_more)
+        raise socket.gaierror(socket.EAI_NONAME, f"Name or service not known: {host}:{port}")
+
+    with pytest.raises(DnsFailed, match=r"no file descriptor is free for the look-up of a\.example"):
+        await Resolver(clock, lookup).resolve("a.example", 443)

@@ -357,6 +357,73 @@ async def test_over_the_pools_bounds_a_call_is_shed() -> None:
         await asyncio.gather(asked, return_exceptions=True)
 
 
+# Time: what the record tells of it.
+
+
+async def test_the_first_byte_and_the_whole_head_are_told_apart(clock: ManualClock) -> None:
+    """A vendor that begins soon and then dawdles over its head is another trouble than one that is silent."""
+    first, rest = asyncio.Event(), asyncio.Event()
+    sent = answer(b"ok")
+
+    async def play(exchange: Exchange) -> None:
+        await first.wait()
+        await exchange.send(sent[:5])
+        await rest.wait()
+        await exchange.send(sent[5:])
+
+    async with Vendor(play) as vendor, Way(vendor.url, clock=clock) as way:
+        call = call_of()
+        begun = asyncio.create_task(way.begin(call))
+        await vendor.wait_for_head()
+        await clock.advance(1)
+        first.set()
+        await until(lambda: way.connections[0].received_bytes == 5)
+        await clock.advance(2)
+        rest.set()
+        await way.finish(call, await begun)
+        assert (call.attempts[0].first_byte_s, call.attempts[0].total_s) == (1.0, 3.0)
+
+
+async def test_without_a_byte_there_is_no_time_of_the_first_one(clock: ManualClock) -> None:
+    """The total is there; the first byte stays 0, as every step that did not happen."""
+    async with (
+        Vendor.stalling(answer(b"ok"), 0, asyncio.Event()) as vendor,
+        Way(vendor.url, clock=clock, attempt=2.0) as way,
+    ):
+        call = call_of()
+        begun = asyncio.create_task(way.begin(call))
+        await vendor.wait_for_request()
+        await clock.advance(3)
+        with pytest.raises(DeadlineExceeded):
+            await begun
+        assert (call.attempts[0].first_byte_s, call.attempts[0].total_s) == (0.0, 2.0)
+
+
+async def test_the_wait_for_a_connection_is_told_apart_from_the_vendor(clock: ManualClock) -> None:
+    """A pool that is too small looks like a slow vendor otherwise."""
+    go_on = asyncio.Event()
+    async with (
+        Vendor.stalling(answer(b"ok"), 0, go_on) as vendor,
+        Way(vendor.url, clock=clock, pool=PoolConfig(connections_max=1)) as way,
+    ):
+        first = asyncio.create_task(way.ask())
+        await vendor.wait_for_request()
+        second = asyncio.create_task(way.ask())
+        await settle()
+        await clock.advance(2)
+        go_on.set()
+        waited = [(await asked).call for asked in (first, second)]
+        assert [call.waited_slot_s for call in waited] == [0.0, 2.0]
+        assert [call.attempts[0].waited_s for call in waited] == [0.0, 2.0]
+
+
+async def test_an_answer_in_one_piece_has_its_first_byte_with_its_head() -> None:
+    """So nobody looks at the clock twice for it."""
+    async with Vendor.echoing() as vendor, Way(vendor.url) as way:
+        record = (await way.ask()).call.attempts[0]
+        assert record.first_byte_s == record.total_s > 0
+
+
 # Time: which limit ended it, and in which step.
 
 
