@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code = int(arguments.command(arguments))
-        sys.stdout.flush()  # Here, where a reader that is gone can still be answered.
+        print(end="", flush=True)  # Here, where a reader that is gone can still be answered; there may be no stdout.
     except ConfigError as error:
         _tell(error.problems)
         return _PROBLEM

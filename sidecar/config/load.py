@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.config.model import ENVIRONMENT, SERVICE_ONLY, Config
 from sidecar.config.problem import ConfigError, Problem, is_within, join
-from sidecar.config.reader import WRONG, Reader, keys_of
+from sidecar.config.reader import STAND_INS, WRONG, Reader, keys_of, stand_ins
 from sidecar.config.rules import check
 from sidecar.layers.access import Rule
 from sidecar.layers.service import Route, ServiceConfig, ServiceEntry
@@ -41,6 +41,8 @@ def read_text(text: str, name: str = "sidecar.toml") -> Config:
         place = _PLACE.search(str(error))
         where = f" at {place[1]}" if place else ""
         _fail(name, f"this is not TOML{where}: {_PLACE.sub('', str(error))}")
+    except (RecursionError, ValueError):  # The latter for a number of thousands of digits.
+        _fail(name, "this is nested too deeply, or holds a number that is too long")
     return read(raw)
 
 
@@ -68,8 +70,9 @@ def _environment(raw: Mapping[str, object]) -> str | None:
 
 def _is_doubtful(problem: Problem, wrong: list[str]) -> bool:
     """Whether a rule's problem rests on a key that is itself wrong, and stands at a default only for now."""
-    rests_on = (problem.path, *problem.because)
-    return any(is_within(path, bad) or is_within(bad, path) for path in rests_on for bad in wrong)
+    if any(is_within(problem.path, bad) for bad in wrong):
+        return True
+    return any(is_within(path, bad) or is_within(bad, path) for path in problem.because for bad in wrong)
 
 
 def _config(reader: Reader, raw: Mapping[str, object]) -> Config:
@@ -85,26 +88,23 @@ def _config(reader: Reader, raw: Mapping[str, object]) -> Config:
 
 
 def _service(reader: Reader, raw: object, path: str) -> Any:
-    """Read a service and its routes; without a usable base, the routes are still looked through."""
+    """Read a service and its routes."""
     if not isinstance(raw, Mapping):
         return reader.note(path, f"this is a table; write [{path}]")
     own = {key: raw[key] for key in raw if key != "routes"}
     values = reader.fields(ServiceConfig, own, path, _SERVICE_KEYS)
-    config: Any = WRONG
     if "base_url" not in raw:
         reader.note(join(path, "base_url"), "this key is required and not there")
-    elif "base_url" in values:
-        config = reader.build(ServiceConfig, values, path)
+    config = reader.build(ServiceConfig, stand_ins(ServiceConfig) | values, path)
     tables = raw.get("routes", {})
     if not isinstance(tables, Mapping):
-        return reader.note(join(path, "routes"), f"this is a table of routes; write [{path}.routes.<name>]")
+        reader.note(join(path, "routes"), f"this is a table of routes; write [{path}.routes.<name>]")
+        tables = {}
     routes = [_route(reader, config, name, table, join(path, f"routes.{name}")) for name, table in tables.items()]
-    if config is WRONG:
-        return WRONG
     return ServiceEntry(config=config, routes=tuple(route for route in routes if route is not WRONG))
 
 
-def _route(reader: Reader, service: Any, name: str, raw: object, path: str) -> Any:
+def _route(reader: Reader, service: ServiceConfig, name: str, raw: object, path: str) -> Any:
     """Overlay the service with what the route says itself: whole fields, not parts of them."""
     if not isinstance(raw, Mapping):
         return reader.note(path, f"this is a table; write [{path}]")
@@ -113,11 +113,11 @@ def _route(reader: Reader, service: Any, name: str, raw: object, path: str) -> A
             reader.note(join(path, key), "this belongs to the service as a whole; a route cannot change it")
     own = {key: raw[key] for key in raw if key not in {*SERVICE_ONLY, "match"}}
     values = reader.fields(ServiceConfig, own, path, _ROUTE_KEYS)
+    match: Any = STAND_INS[Rule]
     if "match" not in raw:
-        return reader.note(join(path, "match"), 'this key is required and not there; write "GET /path/**"')
-    match = reader.value(Rule, raw["match"], join(path, "match"))
-    if match is WRONG or service is WRONG:
-        return WRONG
+        reader.note(join(path, "match"), 'this key is required and not there; write "GET /path/**"')
+    elif (read := reader.value(Rule, raw["match"], join(path, "match"))) is not WRONG:
+        match = read
     return Route(name=name, match=match, config=_overlaid(reader, service, values, path))
 
 

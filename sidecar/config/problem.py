@@ -11,10 +11,12 @@ class Problem(msgspec.Struct, frozen=True):
     path: str
     sentence: str
     is_warning: bool = False  # A warning is told and does not stop the sidecar.
-    because: tuple[str, ...] = ()  # Further keys that this was concluded from; wrong ones prove nothing.
+    because: tuple[str, ...] = ()  # Keys that this was concluded from besides; wrong ones prove nothing.
 
     def __str__(self) -> str:
-        return f"{self.path}: {'warning: ' if self.is_warning else ''}{self.sentence}"
+        text = f"{self.path}: {'warning: ' if self.is_warning else ''}{self.sentence}"
+        # A key may hold anything: what a terminal would obey is shown as an escape.
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(Exception):

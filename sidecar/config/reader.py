@@ -15,6 +15,17 @@ import msgspec
 from sidecar.config.problem import Problem, join
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
+from sidecar.layers.access import Rule
+from sidecar.upstream.origin import BaseUrl
+
+# What takes the place of a required value that is missing or wrong, by its type: the rules then judge the rest in the
+# same run. Its own problem is noted, so a config with a stand-in is never used.
+STAND_INS: dict[Any, Any] = {
+    str: "none",
+    SecretRef: SecretRef.parse("none:none"),
+    BaseUrl: BaseUrl.parse("https://localhost"),
+    Rule: Rule.parse("* /**"),
+}
 
 _PLAIN: dict[Any, str] = {
     str: 'write text in quotes, such as "text"',
@@ -48,9 +59,8 @@ class Reader:
         if not isinstance(raw, Mapping):
             return self.note(path, f"this is a table; its keys are {listed(keys_of(kind))}")
         values = self.fields(kind, raw, path)
-        if self._lacks(kind, raw, path) or any(f.required and f.name not in values for f in _fields(kind)):
-            return WRONG
-        return self.build(kind, values, path)
+        self._note_missing(kind, raw, path)
+        return self.build(kind, stand_ins(kind) | values, path)
 
     def build(self, kind: type[Section], values: dict[str, Any], path: str) -> Any:
         """Make the section from read values, and ask it what it finds wrong with itself."""
@@ -77,12 +87,10 @@ class Reader:
                     values[fields[key].name] = read
         return values
 
-    def _lacks(self, kind: type[Section], raw: Mapping[str, object], path: str) -> bool:
-        """Note the required keys that are not there."""
-        missing = [field.encode_name for field in _fields(kind) if field.required and field.encode_name not in raw]
-        for name in missing:
-            self.note(join(path, name), "this key is required and not there")
-        return bool(missing)
+    def _note_missing(self, kind: type[Section], raw: Mapping[str, object], path: str) -> None:
+        for field in _fields(kind):
+            if field.required and field.encode_name not in raw:
+                self.note(join(path, field.encode_name), "this key is required and not there")
 
     def value(self, hint: Any, raw: object, path: str) -> Any:
         """Read one value as `hint` says; WRONG when it is not that."""
@@ -149,6 +157,8 @@ class Reader:
             return self.note(path, str(error))
 
     def _plain(self, hint: Any, raw: object, path: str) -> Any:
+        if isinstance(raw, str) and "\0" in raw:
+            return self.note(path, "text holds no NUL")
         try:
             return msgspec.convert(raw, hint, strict=True)
         except msgspec.ValidationError:
@@ -158,6 +168,12 @@ class Reader:
 
 def _fields(kind: type[Section]) -> tuple[msgspec.structs.FieldInfo, ...]:
     return msgspec.structs.fields(kind)
+
+
+def stand_ins(kind: type[Section]) -> dict[str, Any]:
+    """Give a value for each required field of a section; what was read is laid over it."""
+    hints = get_type_hints(kind)
+    return {field.name: STAND_INS[hints[field.name]] for field in _fields(kind) if field.required}
 
 
 def keys_of(kind: type[Section]) -> list[str]:

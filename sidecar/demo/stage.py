@@ -1,17 +1,20 @@
 """Stage: a vendor, a sidecar in front of it, and an app, in one process; config and secret in a temporary folder."""
 
 import asyncio
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 
 from sidecar.app import App
+from sidecar.config.problem import ConfigError
 from sidecar.core.clock import Clock
 from sidecar.demo.client import Answer, Client
 from sidecar.demo.vendor import Vendor
 
+CONFIG_NAME = "sidecar.toml"
+LOG = "sidecar.log"
 PORTS = {"egress": 4000, "admin": 4001, "telemetry": 4002}
 
 CONFIG = """\
@@ -45,8 +48,8 @@ class Stage:
         self.vendor = vendor
         self.client = client
         self.ports = ports
-        self.log_file = directory / "sidecar.log"
-        self.config_file = directory / "sidecar.toml"
+        self.log_file = directory / LOG
+        self.config_file = directory / CONFIG_NAME
         self.answers: list[Answer] = []  # Everything the app got, in order; as many as there are steps.
 
     @property
@@ -61,43 +64,55 @@ class Stage:
 
 @asynccontextmanager
 async def raised(clock: Clock) -> AsyncIterator[Stage]:
-    """Set the stage, and leave nothing behind: no listener, no file. Raises OSError if a port cannot be had."""
+    """Set the stage, and leave nothing behind: no listener, no file. Raises ConfigError if no port can be had."""
     with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as name:
+        directory = Path(name)
         async with Vendor(clock) as vendor:
-            ports = {listener: _free(usual) for listener, usual in PORTS.items()}
-            client = Client(
-                clock,
-                egress=f"http://localhost:{ports['egress']}",
-                telemetry=f"http://localhost:{ports['telemetry']}",
-                vendor=vendor.url,
-            )
-            stage = Stage(clock, vendor, client, ports, Path(name))
-            await asyncio.to_thread(_furnish, stage)
-            with stage.log_file.open("wb", buffering=0) as log_stream:
-                app = App(stage.config_file, log_stream=log_stream)
-                await app.start()
+            await asyncio.to_thread(_keep_secret, directory, vendor)
+            with (directory / LOG).open("wb", buffering=0) as log_stream:
+                app = await _started(directory, vendor, log_stream)
                 try:
-                    yield stage
+                    yield _stage(clock, vendor, app, directory)
                 finally:
                     await app.stop()
 
 
-def _furnish(stage: Stage) -> None:
-    """Write the config and the secret, the latter as a mounted one would be: for its owner alone."""
-    secrets = stage.config_file.parent / "secrets"
+async def _started(directory: Path, vendor: Vendor, log_stream: FileIO) -> App:
+    """Start the sidecar on the usual ports, or on free ones if somebody has one of them."""
+    try:
+        return await _start(directory, vendor, log_stream, PORTS)
+    except ConfigError:
+        return await _start(directory, vendor, log_stream, dict.fromkeys(PORTS, 0))
+
+
+async def _start(directory: Path, vendor: Vendor, log_stream: FileIO, ports: dict[str, int]) -> App:
+    await asyncio.to_thread(_configure, directory, vendor, ports)
+    app = App(directory / CONFIG_NAME, log_stream=log_stream)
+    await app.start()
+    return app
+
+
+def _stage(clock: Clock, vendor: Vendor, app: App, directory: Path) -> Stage:
+    bound = {"egress": app.egress_addresses[0], "admin": app.address("admin"), "telemetry": app.address("telemetry")}
+    ports = {door: int(address.rpartition(":")[2]) for door, address in bound.items()}
+    client = Client(
+        clock,
+        egress=f"http://localhost:{ports['egress']}",
+        telemetry=f"http://localhost:{ports['telemetry']}",
+        vendor=vendor.url,
+    )
+    return Stage(clock, vendor, client, ports, directory)
+
+
+def _keep_secret(directory: Path, vendor: Vendor) -> None:
+    """Write the secret as a mounted one would be: for its owner alone."""
+    secrets = directory / "secrets"
     secrets.mkdir(mode=0o700)
     token = secrets / "vendor-token"
     token.touch(mode=0o600)
-    token.write_bytes(stage.vendor.token.reveal() + b"\n")
-    stage.config_file.write_text(CONFIG.format(**stage.ports, secrets=secrets, vendor=stage.vendor.url))
+    token.write_bytes(vendor.token.reveal() + b"\n")
 
 
-def _free(usual: int) -> int:
-    """Give the usual port if nobody has it, else any that is free."""
-    for port in (usual, 0):
-        try:
-            with socket.create_server(("127.0.0.1", port)) as holder:
-                return int(holder.getsockname()[1])
-        except OSError:
-            continue  # The next one; port 0 is refused only when there are none left at all.
-    raise OSError("there is no free port on 127.0.0.1")
+def _configure(directory: Path, vendor: Vendor, ports: dict[str, int]) -> None:
+    text = CONFIG.format(**ports, secrets=directory / "secrets", vendor=vendor.url)
+    (directory / CONFIG_NAME).write_text(text)

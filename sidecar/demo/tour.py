@@ -5,6 +5,7 @@ import signal
 
 import uvloop
 
+from sidecar.config.problem import ConfigError
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.demo.screen import Screen
 from sidecar.demo.stage import Stage, raised
@@ -56,7 +57,7 @@ def main(*, once: bool) -> int:
         uvloop.run(_until_signalled(tour, once=once))
     except asyncio.CancelledError:
         screen.say("stopped")
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         screen.say(f"the demo cannot start: {error}")
         return 1
     return tour.exit_code

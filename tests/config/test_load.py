@@ -81,8 +81,26 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
     )
     assert set(problems(text)) == {
         "sidecar.drain_timeout", "listen.admn", "listen.admin", "log.level", "services.Big", "services.crm.base_url",
-        "services.pay.timeout", "services.pay.auth.kind", "services.pay.routes.a.match",
+        "services.crm.timeout", "services.pay.timeout", "services.pay.auth.kind", "services.pay.routes.a.match",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ('[services.crm]\nbase_url = "api.example"\ntimeout = "90s"', {"base_url", "timeout"}),
+        ('[services.crm]\nlisten = ["4010"]\nforward = ["X-A"]', {"base_url", "listen[0]", "forward[0]"}),
+        ('[services.crm]\nroutes.a = { timeout = "90s" }', {"base_url", "routes.a.match", "routes.a.timeout"}),
+        (f'{SERVICE}routes.a = {{ match = "all", timeout = "90s" }}', {"routes.a.match", "routes.a.timeout"}),
+        (f'{SERVICE}auth = {{ kind = "bearer", header = "a b" }}', {"auth.secret", "auth.header"}),
+        (f'{SERVICE}api_version = {{ header = "a b" }}', {"api_version.value", "api_version.header"}),
+        (f'{SERVICE}timeout = "90s"\nroutes = 1', {"timeout", "routes"}),
+        (f'{SERVICE}routes."a b" = {{ match = "all" }}', {"routes.a b", "routes.a b.match"}),
+    ],
+)
+def test_a_missing_or_wrong_required_key_hides_no_other_problem(text: str, paths: set[str]) -> None:
+    """The rules judge the rest of the section in the same run: mending one key brings no new ones to light."""
+    assert set(problems(text)) == {f"services.crm.{path}" for path in paths}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +116,7 @@ def test_all_problems_are_reported_at_once_with_their_paths() -> None:
         (f"{SERVICE}timeout = [1]", "services.crm.timeout", "a single value in quotes"),
         (f'{SERVICE}body_max = "big"', "services.crm.body_max", "is not a size"),
         ('[services.crm]\nbase_url = "api.example"', "services.crm.base_url", "not a URL"),
+        ('[services.crm]\nbase_url = "https://api.example."', "services.crm.base_url", "without the dot at its end"),
         ("[services.crm]", "services.crm.base_url", "required and not there"),
         (f"{SERVICE}[services.crm.routes.a]", "services.crm.routes.a.match", "required and not there"),
         (f'{SERVICE}allow = ["GET /a", "GET"]', "services.crm.allow[1]", "is not a rule"),
@@ -140,6 +159,10 @@ def test_a_wrong_value_does_not_bring_further_problems_with_it() -> None:
     assert list(problems(text)) == ["sidecar.load_balancer_timeout"]
     text = f'[secrets.files]\nkind = "file"\n{SERVICE}auth = {{ kind = "bearer", secret = "files:a" }}\n'
     assert list(problems(text)) == ["secrets.files.path"]
+    text = f'{SERVICE}timeout = "soon"\nattempt_timeout = "30s"\n[services.crm.routes.a]\nmatch = "* /a"\n'
+    assert list(problems(text + 'first_byte_timeout = "40s"\n')) == ["services.crm.timeout"]
+    proxy = 'upstream_proxy = "proxy"\nupstream_proxy_auth = { username = "u", password = "files:a" }\n'
+    assert list(problems(f"{SERVICE}{proxy}{STORE}")) == ["services.crm.upstream_proxy"]
 
 
 def test_a_file_that_is_not_toml_is_named_with_the_line(tmp_path: Path) -> None:
@@ -203,3 +226,20 @@ def test_a_secret_written_into_the_config_is_never_repeated(text: str) -> None:
     written = [str(caught.value), repr(caught.value), repr(caught.value.problems)]
     written += traceback.format_exception(caught.value)
     assert not [line for line in written if canary in line]
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 100_000, "a = " + "{b=" * 100_000, f"[admission]\ncalls_max = {'9' * 5000}"]
+)
+def test_a_hostile_file_is_refused_like_any_other(text: str) -> None:
+    """What breaks the reader of TOML is one problem, and the sidecar goes on with what it has."""
+    with pytest.raises(ConfigError, match="nested too deeply, or holds a number that is too long"):
+        read_text(text)
+
+
+def test_a_terminal_obeys_nothing_that_a_problem_quotes() -> None:
+    """A key may hold anything, also what clears the screen or looks like a further line."""
+    with pytest.raises(ConfigError) as refused:
+        read_text('[services."a\\u001b[2J\\nok: 1 service"]\nbase_url = "https://x.example"')
+    assert "services.a\\x1b[2J\\nok: 1 service: a service's name" in str(refused.value)
+    assert str(refused.value).isprintable()

@@ -90,6 +90,36 @@ def wrong(text: str) -> list[Problem]:
             "not a header",
         ),
         (f'{SERVICE}api_version = {{ value = "a/b", path = true }}', "services.crm.api_version.value", "one segment"),
+        (f'{SERVICE}api_version = {{ value = "..", path = true }}', "services.crm.api_version.value", "one segment"),
+        (
+            f'{SERVICE}api_version = {{ value = "1 HTTP/1.1", path = true }}',
+            "services.crm.api_version.value",
+            "segment",
+        ),
+        (
+            f'{SERVICE}api_version = {{ value = "1%2f..", path = true }}',
+            "services.crm.api_version.value",
+            "one segment",
+        ),
+        (
+            f'{SERVICE}api_version = {{ value = "1 HTTP/1.1", query = "v" }}',
+            "services.crm.api_version.value",
+            "visible",
+        ),
+        (f'{SERVICE}api_version = {{ value = "1&a=2", query = "v" }}', "services.crm.api_version.value", "visible"),
+        (
+            f'{SERVICE}api_version = {{ value = "1", query = "v HTTP/1.1" }}',
+            "services.crm.api_version.query",
+            "parameter",
+        ),
+        (f'{SERVICE}headers = {{ set = {{ Expect = "a" }} }}', "services.crm.headers.set.Expect", "the connection"),
+        (f'{SERVICE}headers = {{ set = {{ X = "a\\u0001" }} }}', "services.crm.headers.set.X", "control character"),
+        (f'{SERVICE}ca_file = "a\\u0000"', "services.crm.ca_file", "no NUL"),
+        (f"{SERVICE}pool = {{ connections_max = 9999999999 }}", "services.crm.pool.connections_max", "too much"),
+        (f'{SERVICE}body_max = "{"9" * 400}GiB"', "services.crm.body_max", "any disk"),
+        (f'{SERVICE}idle_timeout = "{"9" * 400}s"', "services.crm.idle_timeout", "anybody waits"),
+        ('[services.a]\nbase_url = " https://x.example"', "services.a.base_url", "visible"),
+        ('[services.a]\nbase_url = "https://x.example/a\\nb"', "services.a.base_url", "visible"),
         (f'{SERVICE}headers = {{ set = {{ "A B" = "1" }} }}', "services.crm.headers.set.A B", "not a header name"),
         (f'{SERVICE}headers = {{ set = {{ Host = "a" }} }}', "services.crm.headers.set.Host", "the connection"),
         (f'{SERVICE}headers = {{ add = {{ TE = "a" }} }}', "services.crm.headers.add.TE", "the connection"),
@@ -145,7 +175,7 @@ def wrong(text: str) -> list[Problem]:
         ),
         # Bounds.
         (f"{SERVICE}pool = {{ connections_max = 0 }}", "services.crm.pool.connections_max", "at least 1"),
-        (f"{SERVICE}pool = {{ waiting_max = -1 }}", "services.crm.pool.waiting_max", "at least 1"),
+        (f"{SERVICE}pool = {{ waiting_max = -1 }}", "services.crm.pool.waiting_max", "at least 0"),
         (
             f"{SERVICE}pool = {{ connections_max = 3, idle_max = 4 }}",
             "services.crm.pool.idle_max",
@@ -182,6 +212,12 @@ def test_a_config_that_makes_no_sense_is_refused_at_the_very_key(text: str, path
             "every call will be refused",
         ),
         ('[listen]\negress = ["0.0.0.0:4000"]', "listen.egress[0]", "the pod's credentials"),
+        (
+            f'{SERVICE}headers = {{ set = {{ X-Shop-Token = "a" }} }}',
+            "services.crm.headers.set.X-Shop-Token",
+            "a secret",
+        ),
+        (f'{SERVICE}headers = {{ add = {{ X-Session = "a" }} }}', "services.crm.headers.add.X-Session", "a secret"),
     ],
 )
 def test_what_may_be_meant_but_is_likely_a_slip_is_a_warning(text: str, path: str, sentence: str) -> None:
@@ -198,6 +234,7 @@ def test_what_may_be_meant_but_is_likely_a_slip_is_a_warning(text: str, path: st
         f'{SERVICE}timeout = "55s"',
         f'{SERVICE}timeout = "1s"',
         f"{SERVICE}pool = {{ connections_max = 3 }}",
+        f"{SERVICE}pool = {{ idle_max = 0, waiting_max = 0 }}",
         f'{SERVICE}attempt_timeout = "8s"\n{ROUTE}timeout = "5s"',
         '[sidecar]\ntimeout_margin = "0s"\ndrain_timeout = "0s"',
         '[listen]\negress = ["127.0.0.1:0", "[::1]:0", "unix:/a"]\nadmin = "unix:/b"\ntelemetry = "127.0.0.1:0"',

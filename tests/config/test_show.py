@@ -8,13 +8,13 @@ from sidecar.config.show import as_data, as_toml
 TEXT = """
 [secrets.files]
 kind = "file"
-path = "/x"
+path = "/x\\u007f"
 [services.crm]
 base_url = "https://api.crm.example/v2"
 body_max = "64KiB"
 auth = { kind = "api_key", secret = "files:key", in = "query", name = "k" }
 rewrite_urls = false
-headers = { set = { "X.Y" = "a \\"quoted\\" \\\\ one\\u007f" } }
+headers = { set = { "X.Y" = "a \\"quoted\\" \\\\ one" } }
 [services.crm.routes.search]
 match = "GET /search"
 timeout = "1500ms"
