@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import origin, sidecar_config
 from bench.scratch import write
 
-NGINX, ENVOY, CADDY, FLOOR = 9101, 9102, 9104, 9108
+NGINX, ENVOY, CADDY, FLOOR, OWN_FLOOR = 9101, 9102, 9104, 9108, 9109
 PATH = "/bench/v1/x"
 
 
@@ -31,7 +31,7 @@ def known(d: Path, *, tls: bool, python: str) -> dict[str, Contender]:
     """Give those that we know how to start; their configs are written to `d`."""
     envoy = f"envoy -c {_envoy_config(d, tls=tls)} --concurrency 1 --log-level error --use-dynamic-base-id"
     caddy = f"caddy run --config {_caddy_config(d, tls=tls)}"
-    floor = f"{sys.executable} -m bench.floor {FLOOR} {origin.base_url(tls=tls)} {d}/cert.pem"
+    floor = f"{sys.executable} -m bench.floor {{}} {origin.base_url(tls=tls)} {d}/cert.pem"
     sidecar = sidecar_config.command(sidecar_config.config(d, origin.base_url(tls=tls)), python)
     first = sidecar_config.SOURCES
     sources = sidecar_config.config(d, origin.base_url(tls=tls), first_port=first)
@@ -45,7 +45,8 @@ def known(d: Path, *, tls: bool, python: str) -> dict[str, Contender]:
             f"http://127.0.0.1:{first}/bench/v1/x",
             f"http://127.0.0.1:{first + 2}/readyz",
         ),
-        "floor_web_server": _at(FLOOR, floor),
+        "floor_web_server": _at(FLOOR, floor.format(FLOOR)),
+        "floor_own_door": _at(OWN_FLOOR, floor.format(OWN_FLOOR) + " --own-door"),
     }
 
 

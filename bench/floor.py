@@ -1,9 +1,9 @@
-"""Floor: aiohttp's low-level `web.Server` in front of the sidecar's own pool, with no policy at all.
+"""Floor: aiohttp's low-level `web.Server`, or the sidecar's own door, before the sidecar's pool; with no policy at all.
 
-A contender of `side_by_side.py`. It shows what the same way towards the vendor costs behind aiohttp's server, so its
-distance from the sidecar is what the egress door of our own saves, less what the policies cost. GET only.
+Two contenders of `side_by_side.py`, both from the sources. Their distance is what the egress door of our own saves. GET
+only.
 
-    python -m bench.floor PORT BASE_URL CA_FILE
+    python -m bench.floor PORT BASE_URL CA_FILE [--own-door]
 """
 
 import argparse
@@ -19,6 +19,9 @@ from sidecar.core.call import AttemptRecord, Reply
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import UpstreamReset
 from sidecar.core.tasks import Tasks
+from sidecar.downstream.connection import AppConnection
+from sidecar.downstream.listener import ListenConfig
+from sidecar.downstream.request import Request
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.dial import Dialer
 from sidecar.upstream.limits import Limits
@@ -27,7 +30,7 @@ from sidecar.upstream.pool import Pool, PoolConfig
 from sidecar.upstream.resolve import Resolver
 from sidecar.upstream.tls import client_context, remember
 
-PREFIX = "/bench"
+PREFIX = b"/bench"
 TIMEOUT = 10.0  # Seconds for a call.
 _CREDENTIAL = b"Authorization: Bearer abc\r\nUser-Agent: floor\r\n\r\n"
 _HEAD = b"HTTP/1.1 %d %b\r\n"
@@ -84,18 +87,24 @@ class Floor:
             tls=client_context(ca_file) if origin.is_tls else None,
         )
 
-    async def handle(self, request: Any) -> Any:
-        """Answer one request."""
+    async def behind_web_server(self, request: Any) -> Any:
+        """Answer one request of aiohttp's."""
+        request.transport.write(await self._answer(request.message.method.encode(), request.message.path.encode()))
+        return SENT
+
+    async def behind_own_door(self, connection: AppConnection, request: Request) -> None:
+        """Answer one request of the sidecar's door."""
+        connection.write(await self._answer(request.method.encode(), request.url))
+
+    async def _answer(self, method: bytes, path: bytes) -> bytes:
         due_at = self._clock.now() + TIMEOUT
         connection = self._pool.take_idle() or await self._pool.take(AttemptRecord(), due_at)
         try:
-            target = request.message.path.removeprefix(PREFIX).encode()
-            head = b"%b %b%b" % (request.message.method.encode(), target, self._after_target)
+            head = b"%b %b%b" % (method, path.removeprefix(PREFIX), self._after_target)
             reply = await connection.begin(head, None, Limits(due_at, None, TIMEOUT, UpstreamReset))
-            request.transport.write(await _whole(reply))
+            return await _whole(reply)
         finally:
             self._pool.give_back(connection)
-        return SENT
 
     async def _dial(self, record: AttemptRecord, deadline_at: float) -> Connection:
         factory = partial(Connection, self._clock, self._tasks, self._pool.closed, _remember)
@@ -118,23 +127,27 @@ async def _whole(reply: Reply) -> bytes:
     return b"%b%bContent-Length: %d\r\n\r\n%b" % (_HEAD % (reply.status, reply.reason), fields, len(content), content)
 
 
-async def serve(port: int, base_url: str, ca_file: str) -> None:
+async def serve(port: int, base_url: str, ca_file: str, *, is_own_door: bool) -> None:
     """Serve until cancelled."""
     floor = Floor(BaseUrl.parse(base_url), ca_file)
-    factory: Any = LightRequest
-    server = web.Server(floor.handle, request_factory=factory, access_log=None)
+    light: Any = LightRequest
+    server: Any = web.Server(floor.behind_web_server, request_factory=light, access_log=None)
+    if is_own_door:
+        limits, clock, tasks = ListenConfig().limits(), SystemClock(), Tasks()
+        server = partial(AppConnection, floor.behind_own_door, limits, clock, tasks, lambda _: None)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", port)
     await listener.serve_forever()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="aiohttp's web.Server before the sidecar's pool, without policies.")
+    parser = argparse.ArgumentParser(description="A door before the sidecar's pool, without policies.")
     parser.add_argument("port", type=int)
     parser.add_argument("base_url")
     parser.add_argument("ca_file")
+    parser.add_argument("--own-door", action="store_true", help="the sidecar's door instead of aiohttp's web.Server")
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(arguments.port, arguments.base_url, arguments.ca_file))
+        runner.run(serve(arguments.port, arguments.base_url, arguments.ca_file, is_own_door=arguments.own_door))
 
 
 if __name__ == "__main__":

@@ -128,8 +128,8 @@ def _side_by_side(part: Part) -> str:
         f"{part['seconds']} s. `ready_s` is from the start to the first 200: of `/readyz` for the sidecar, through the "
         "proxy for the others. `sidecar` runs as in the image, with its hot path compiled; `sidecar_sources` is the "
         "same without a compiler, as `make run` starts it. `floor_web_server` is aiohttp's server before the sidecar's "
-        "pool, with no policy at all. Every proxy writes a JSON line per call: the peers to a file, the sidecar to its "
-        "stdout, a pipe as in a pod."
+        "pool, and `floor_own_door` the sidecar's own, both from the sources and with no policy at all. Every proxy "
+        "writes a JSON line per call: the peers to a file, the sidecar to its stdout, a pipe as in a pod."
     )
     blocks = ["## Side by side", text, table(rows, side_by_side.COLUMNS)]
     if ENVOY in rows:
