@@ -80,7 +80,9 @@ async def test_a_declared_body_over_the_bound_is_refused_before_a_byte_is_read()
 @pytest.mark.parametrize("length", [0, 1023, 1024])
 async def test_a_declared_body_within_the_bound_passes(length: int) -> None:
     """The bound itself is allowed."""
-    await through(body_bound(Size(1024)), call_for("POST", body=Body(length)))
+    innermost = Innermost()
+    await through(body_bound(Size(1024)), call_for("POST", body=Body(length)), innermost)
+    assert len(innermost.calls) == 1
 
 
 async def test_a_body_that_does_not_say_its_length_fails_at_the_bound() -> None:

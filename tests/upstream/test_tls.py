@@ -361,8 +361,10 @@ async def test_sessions_are_bounded(authority: trustme.CA) -> None:
 
 
 def test_remembering_a_plain_connection_does_nothing() -> None:
-    """The connection need not know whether it speaks TLS."""
+    """The connection need not know whether it speaks TLS; a context without sessions stays without."""
+    tls = client_context()
     remember(None)
+    assert not tls._sessions
 
 
 def self_signed(folder: Path, name: str) -> Path:
