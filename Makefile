@@ -43,7 +43,7 @@ test-compiled: $(VENV)/.dev
 	@if ! command -v cc >/dev/null 2>&1; then echo "no C compiler is here; the compiled package is not tested"; exit 0; fi; \
 	$(MAKE) --no-print-directory compiled \
 	&& rm -rf build/compiled/tests \
-	&& cp -r tests docs README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
+	&& cp -r tests docs tools requirements*.lock README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
 	&& cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev
