@@ -115,17 +115,17 @@ class App:
 
     async def _load(self) -> None:
         """Read the config and make it the current generation. Raises ConfigError, with nothing changed."""
-        clock_mark = await asyncio.to_thread(fingerprint, watched(self._path, None))
-        self._seen = clock_mark
+        # Each file is looked at before it is read: one that changes in between is seen as changed the next time.
+        own = self._seen = await asyncio.to_thread(fingerprint, watched(self._path, None))
         config = await asyncio.to_thread(load, self._path)
-        mark = await asyncio.to_thread(fingerprint, watched(self._path, config))
-        self._seen = mark
+        authorities = await asyncio.to_thread(fingerprint, watched(self._path, config)[1:])
+        mark = self._seen = Fingerprint(own.files + authorities.files)
         previous = self._generation
         number = previous.number + 1 if previous is not None else 1
         generation = Generation(number, config, mark, share(self._grounds, config, mark, previous))
         await asyncio.to_thread(generation.prepare)
-        generation.open(previous)
         try:
+            generation.open(previous)
             for reference in references(config):
                 generation.shared.secrets.hold(reference)
             await generation.shared.secrets.refresh()
