@@ -117,9 +117,35 @@ class Body:
         return self.received_bytes == self._buffered
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether the reader waits for bytes now: it is the feeder that is slow."""
+        return self._waiter is not None
+
+    @property
     def is_failed(self) -> bool:
         """Whether the feeder gave up before the last byte."""
         return self._error is not None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the feeder gave up with; None when it did not."""
+        return self._error
+
+    async def ahead(self, bytes_max: int) -> bytes:
+        """Give the first bytes, up to `bytes_max`, and leave them there for the reader.
+
+        Waits until that many are there or no more will come; a failure is the reader's to meet. No reader may wait
+        at the same time.
+        """
+        self._tell_first_read()
+        while not self.is_complete and self._error is None and self._buffered < bytes_max:
+            if len(self._pieces) > PIECES_MAX:
+                self._pieces = [b"".join(self._pieces)]
+            if self.is_paused:  # Paused for the sake of memory, which `bytes_max` bounds here.
+                self.is_paused = False
+                self._resume()
+            await self._more()
+        return b"".join(self._pieces)[:bytes_max]
 
     def take_all(self) -> bytes | None:
         """Give the rest at once if the last byte is in, else None."""
@@ -132,22 +158,29 @@ class Body:
 
         Raises what the feeder failed with, after the bytes that came before.
         """
-        if self.on_first_read is not None:
-            tell, self.on_first_read = self.on_first_read, None
-            if not self._pieces and not self.is_complete:
-                tell()
+        self._tell_first_read()
         while not self._pieces:
             if self._error is not None:
                 raise self._error
             if self.is_complete:
                 return b""
-            assert self._waiter is None, "a body has one reader"
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._more()
         return self._take()
+
+    def _tell_first_read(self) -> None:
+        if self.on_first_read is not None:
+            tell, self.on_first_read = self.on_first_read, None
+            if not self._pieces and not self.is_complete:
+                tell()
+
+    async def _more(self) -> None:
+        """Wait until something happens to the body."""
+        assert self._waiter is None, "a body has one reader"
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _take(self) -> bytes:
         pieces = self._pieces

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from sidecar.core.advice import Advice
 from sidecar.core.body import Body, Headers
 from sidecar.core.outcome import Outcome
 
@@ -13,10 +14,11 @@ class AttemptRecord:
 
     __slots__ = (
         "connect_s", "dns_s", "error", "first_byte_s", "is_reused", "request_head", "response_head",
-        "response_start", "status", "tls_s", "total_s", "waited_s",
+        "response_start", "started_at", "status", "tls_s", "total_s", "waited_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.started_at = 0.0  # Monotonic; after every wait for a permit or a slot.
         self.is_reused = False
         self.waited_s = 0.0  # In line for a connection, while the pool had none.
         self.dns_s = 0.0
@@ -39,11 +41,11 @@ class Call:
     """
 
     __slots__ = (
-        "_endings", "address", "app", "app_credentials", "attempts", "body", "deadline_at", "error_code",
-        "error_detail", "expects_continue", "has_user_agent", "headers", "idempotency_key", "is_observed", "method",
-        "outcome", "path_template", "request_id", "response_bytes", "route", "service", "source", "started_at",
-        "status", "step", "target", "timeout_asked", "trace_flags", "trace_id", "upgrade", "upstream_s",
-        "waited_slot_s", "wants_trailers",
+        "_endings", "address", "app", "app_credentials", "attempts", "attempts_max", "backoff_s", "body",
+        "deadline_at", "error_code", "error_detail", "expects_continue", "has_user_agent", "headers",
+        "idempotency_key", "is_observed", "method", "not_retried", "outcome", "path_template", "request_id",
+        "response_bytes", "route", "service", "source", "started_at", "status", "step", "target", "timeout_asked",
+        "trace_flags", "trace_id", "upgrade", "upstream_s", "waited_rate_s", "waited_slot_s", "wants_trailers",
     )  # fmt: skip
 
     def __init__(self, service: str, method: str, target: bytes, headers: Headers, body: Body) -> None:
@@ -62,6 +64,7 @@ class Call:
         self.app = ""
         self.idempotency_key: bytes | None = None
         self.timeout_asked: float | None = None  # Sidecar-Timeout; it can only shorten.
+        self.attempts_max: int | None = None  # Sidecar-Attempts-Max; it can only lower.
         self.expects_continue = False
         self.has_user_agent = False
         self.is_observed = False  # Counted and logged when it ends.
@@ -72,7 +75,10 @@ class Call:
         self.step = "routing"  # What the call is doing now; an exceeded deadline names it.
         self.attempts: list[AttemptRecord] = []
         self.upstream_s = 0.0
-        self.waited_slot_s = 0.0  # The part of it in which the attempts stood in line.
+        self.waited_rate_s = 0.0  # For permits.
+        self.waited_slot_s = 0.0  # For slots of the bulkhead, and for connections.
+        self.backoff_s = 0.0  # Between attempts.
+        self.not_retried = ""  # Why there was no further attempt after one that failed.
         self.outcome: Outcome | None = None
         self.error_code = ""
         self.error_detail = ""  # The sentence for people; redacted when written.
@@ -80,6 +86,54 @@ class Call:
         self.source = ""
         self.response_bytes = 0
         self._endings: list[Ending] = []
+
+    # Attempts. Each is a call of its own below `retry`, so that what it took is given back before the next begins.
+
+    def attempt(self) -> "Call":
+        """Give the child for one attempt; the caller ends it with `keep` or `discard`.
+
+        The list of headers is shared: whoever changes it makes a new one.
+        """
+        child = Call(self.service, self.method, self.target, self.headers, self.body)
+        child.route = self.route
+        child.path_template = self.path_template
+        child.address = self.address
+        child.request_id = self.request_id
+        child.trace_id = self.trace_id
+        child.trace_flags = self.trace_flags
+        child.app = self.app
+        child.app_credentials = self.app_credentials
+        child.idempotency_key = self.idempotency_key
+        child.expects_continue = self.expects_continue
+        child.has_user_agent = self.has_user_agent
+        child.wants_trailers = self.wants_trailers
+        child.upgrade = self.upgrade
+        child.started_at = self.started_at
+        child.deadline_at = self.deadline_at
+        child.timeout_asked = self.timeout_asked
+        child.attempts_max = self.attempts_max
+        child.attempts = self.attempts
+        return child
+
+    def keep(self, attempt: "Call") -> None:
+        """Take over an attempt whose answer goes to the app: it ends with this call."""
+        self._add(attempt)
+        self.on_end(attempt.end)
+
+    def discard(self, attempt: "Call", outcome: Outcome) -> None:
+        """End an attempt whose answer does not go to the app."""
+        self._add(attempt)
+        attempt.end(outcome)
+
+    def _add(self, attempt: "Call") -> None:
+        self.step = attempt.step
+        self.upstream_s += attempt.upstream_s
+        self.waited_rate_s += attempt.waited_rate_s
+        self.waited_slot_s += attempt.waited_slot_s
+        self.backoff_s += attempt.backoff_s
+        self.not_retried = attempt.not_retried or self.not_retried
+
+    # The end.
 
     def on_end(self, ending: Ending) -> None:
         """Have `ending` run when the call ends; at once if it has ended, so that nothing taken late is kept."""
@@ -109,7 +163,7 @@ class Call:
 class Reply:
     """An answer on its way to the app."""
 
-    __slots__ = ("body", "has_urls", "headers", "reason", "source", "status", "tunnel")
+    __slots__ = ("advice", "body", "has_urls", "headers", "notable", "reason", "source", "status", "tunnel")
 
     def __init__(self, status: int, reason: bytes, headers: Headers, body: Body, source: str = "upstream") -> None:
         self.status = status
@@ -118,6 +172,8 @@ class Reply:
         self.body = body
         self.source = source  # upstream, cache, fallback, queue or sidecar.
         self.has_urls = False  # Location, Content-Location or Link is among the headers.
+        self.notable: Headers | None = None  # The fields that tell of limits, under lower-case names; None: no such.
+        self.advice: Advice | None = None  # What they mean, once somebody read them.
         self.tunnel: Tunnel | None = None  # Set with 101: both sides now speak something else.
 
 

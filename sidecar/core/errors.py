@@ -19,6 +19,8 @@ class SidecarError(Exception):
     proxy_error = "proxy_internal_error"
     outcome = Outcome.REJECTED  # What the call counts as when it ends with this error.
     service = ""  # Set where the service is known, though the call does not get there.
+    blames_vendor = False  # The vendor or the way to it went wrong: the circuit counts it, and it may be tried again.
+    is_unsent = False  # The vendor cannot have seen the request, so even what is not idempotent may be tried again.
 
     def __init__(self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None) -> None:
         super().__init__(detail)
@@ -104,6 +106,24 @@ class Shed(SidecarError):
     code, status, title, proxy_error = "shed", 503, "The sidecar is full", "connection_limit_reached"
 
 
+class RateLimited(SidecarError):
+    """The service's own rate limit, or the one that the vendor announced, is reached; the vendor was not asked."""
+
+    code, status, title, proxy_error = "rate_limited", 429, "Rate limited", "http_request_denied"
+
+
+class BulkheadFull(SidecarError):
+    """All slots of the service are in use, and the line for them is full."""
+
+    code, status, title, proxy_error = "bulkhead_full", 503, "The bulkhead is full", "connection_limit_reached"
+
+
+class CircuitOpen(SidecarError):
+    """The vendor failed too often; it is not asked until the next probe."""
+
+    code, status, title, proxy_error = "circuit_open", 503, "The circuit is open", "destination_unavailable"
+
+
 class Draining(SidecarError):
     """We are shutting down."""
 
@@ -117,37 +137,41 @@ class CredentialUnavailable(SidecarError):
     outcome = Outcome.FAILURE
 
 
-# What went wrong on the way to the vendor. `is_sent` tells whether the vendor may have seen the request.
+# What went wrong on the way to the vendor.
 
 
 class UpstreamError(SidecarError):
     """An attempt went wrong on the wire."""
 
-    status, outcome = 502, Outcome.FAILURE
+    status, outcome, blames_vendor = 502, Outcome.FAILURE, True
 
 
 class DnsFailed(UpstreamError):
     """The vendor's name could not be resolved."""
 
     code, title, proxy_error = "dns_failed", "Name resolution failed", "dns_error"
+    is_unsent = True
 
 
 class AddressDenied(UpstreamError):
     """The egress guard refused every address behind the name."""
 
     code, title, proxy_error = "address_denied", "Address denied", "destination_ip_prohibited"
+    blames_vendor = False
 
 
 class ConnectFailed(UpstreamError):
     """No TCP connection."""
 
     code, title, proxy_error = "connect_failed", "Connecting failed", "connection_refused"
+    is_unsent = True
 
 
 class TlsFailed(UpstreamError):
     """No TLS session, or a certificate that does not verify."""
 
     code, title, proxy_error = "tls_failed", "TLS failed", "tls_protocol_error"
+    is_unsent = True
 
 
 class UpstreamReset(UpstreamError):
@@ -167,3 +191,11 @@ class DeadlineExceeded(SidecarError):
 
     code, status, title, proxy_error = "deadline_exceeded", 504, "Deadline exceeded", "http_response_timeout"
     outcome = Outcome.FAILURE
+    blames_vendor = True  # Not when the time was spent in a line of ours, or by the app; the raiser says so.
+
+    def __init__(
+        self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None, is_ours: bool = False
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after, proxy_error=proxy_error)
+        if is_ours:
+            self.blames_vendor = False

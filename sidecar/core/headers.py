@@ -37,3 +37,12 @@ def may_trail(name: bytes, kept: frozenset[bytes], dropped: tuple[bytes, ...]) -
     """
     key = name.lower()
     return key not in kept and not key.startswith(dropped)
+
+
+def keepalive_seconds(value: bytes) -> float | None:
+    """Read `timeout=5, max=100` (RFC 2068 section 19.7.1.1); None if it says nothing of use."""
+    for token in tokens([value]):
+        key, _, number = token.partition(b"=")
+        if key.strip() == b"timeout" and number.strip().isdigit():
+            return float(number.strip()[:9])
+    return None

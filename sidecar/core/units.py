@@ -4,6 +4,7 @@ import re
 
 SECONDS_MAX = 1e11  # 3,000 years: what is longer is a slip of the pen, and no timer takes it.
 BYTES_MAX = 2**62
+RATE_COUNT_MAX = 1e9
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB|KB|MB|GB)")
@@ -65,3 +66,68 @@ class Size(int):
             if count and count % _BYTES[unit] == 0:
                 return f"{count // _BYTES[unit]}{unit}"
         return f"{count}B"
+
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)?(ms|s|min|m|h|hour|d|day)")
+_PER = _SECONDS | {"hour": 3600.0, "day": 86400.0}
+_SAY_RATE = 'write a number and a length of time, such as "90/s", "60/min", "5000/h", "10000/day" or "100/10s"'
+
+
+class Rate:
+    """So many in so much time: `"90/s"`, `"60/min"`, `"10000/day"`, `"100/10s"`. Compared as it is written."""
+
+    __slots__ = ("_text", "count", "seconds")
+
+    def __init__(self, text: str, count: float, seconds: float) -> None:
+        self._text = text
+        self.count = count
+        self.seconds = seconds
+
+    @classmethod
+    def parse(cls, text: object) -> "Rate":
+        """Read a rate. Raises ValueError with a sentence that says what to write."""
+        match = _RATE.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError(f"{text!r} is not a rate; {_SAY_RATE}")
+        rate = cls(match[0], float(match[1]), float(match[2] or 1) * _PER[match[3]])
+        if not (0 < rate.count <= RATE_COUNT_MAX and 0 < rate.seconds <= SECONDS_MAX):
+            raise ValueError(f"{text!r} is no rate that anybody keeps; {_SAY_RATE}")
+        return rate
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rate) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Rate({self._text!r})"
+
+    @property
+    def per_second(self) -> float:
+        """How many in one second, on average."""
+        return self.count / self.seconds
+
+
+class Rates(tuple[Rate, ...]):
+    """One rate or several that hold at once: `"90/s"` or `["90/s", "10000/day"]`; the shortest time first."""
+
+    __slots__ = ()
+    takes_list = True  # The config's reader hands a list over as a whole.
+
+    @classmethod
+    def parse(cls, items: object) -> "Rates":
+        """Read one rate or a list. Raises ValueError with a sentence that says what to write."""
+        several = items if isinstance(items, list | tuple) else [items]
+        rates = sorted((Rate.parse(item) for item in several), key=lambda rate: rate.seconds)
+        if not rates:
+            raise ValueError(f"the list is empty; {_SAY_RATE}")
+        if len({rate.seconds for rate in rates}) < len(rates):
+            raise ValueError("two rates are for the same length of time; write the one that holds")
+        return cls(rates)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))

@@ -45,8 +45,10 @@ def read_fields(call: Call, request: Request) -> None:
     if timeout is not None:
         call.timeout_asked = _duration(timeout)
     attempts = request.first(b"sidecar-attempts-max")
-    if attempts is not None and not _COUNT.fullmatch(attempts):
-        raise BadRequest("Sidecar-Attempts-Max is a number from 1 to 999")
+    if attempts is not None:
+        if not _COUNT.fullmatch(attempts):
+            raise BadRequest("Sidecar-Attempts-Max is a number from 1 to 999")
+        call.attempts_max = int(attempts)
     app = request.first(b"sidecar-app")
     if app is not None:
         if not _APP.fullmatch(app):

@@ -24,6 +24,9 @@ def problem(call: Call, error: SidecarError) -> Reply:
     ]
     if error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % math.ceil(error.retry_after)))
+    if call.idempotency_key and call.attempts:
+        # Whoever does not know whether the vendor did it asks the vendor by this key, or sends it again.
+        headers.append((b"Idempotency-Key", call.idempotency_key))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     return Reply(error.status, _reason(error.status), headers, Body.of(text), "sidecar")

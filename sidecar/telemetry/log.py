@@ -9,13 +9,14 @@ import time
 import traceback
 from collections.abc import Callable
 from typing import Literal
+from urllib.parse import quote_from_bytes
 
 import msgspec
 
 from sidecar.core.call import AttemptRecord, Call
 from sidecar.core.outcome import Outcome
 from sidecar.core.section import Section
-from sidecar.telemetry.redact import Redactor
+from sidecar.telemetry.redact import MASK, PATTERN_MIN, Redactor
 from sidecar.telemetry.writer import Writer
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -61,7 +62,7 @@ class AttemptLine(msgspec.Struct, omit_defaults=True):
 
 
 class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """The canonical line; its fields and their order are the contract. The last two may be absent."""
+    """The canonical line; its fields and their order are the contract. The last three may be absent."""
 
     ts: str
     level: str
@@ -87,6 +88,7 @@ class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
     app: str
     idempotency_key_hash: str
     detail: str = ""
+    not_retried: str = ""
     attempt_details: list[AttemptLine] | None = None
 
 
@@ -154,14 +156,12 @@ class Log:
         total_s: float,
         request_bytes: int,
         response_bytes: int,
-        waited_rate_s: float = 0,
-        backoff_s: float = 0,
     ) -> None:
         """Write the canonical line of a call that ended; lengths in seconds."""
         outcome = call.outcome
         assert outcome is not None, "the line is written after the end"
         level = "info"
-        detail = ""
+        detail = not_retried = ""
         details = None
         if outcome is _SUCCESS:
             if self._success < 1.0 and self._jitter() >= self._success:
@@ -172,26 +172,27 @@ class Log:
             if LEVELS[level] < self._level:
                 return
             detail = self.redactor.sentence(call.error_detail) if call.error_detail else ""
+            not_retried = call.not_retried
             if call.attempts and outcome is _FAILURE:
-                details = self._details(call.attempts)
+                details = self._details(call.attempts, call.idempotency_key)
         key = call.idempotency_key
         line = CallLine(
             self.stamp(), level, "call", call.request_id, call.trace_id, call.service, call.route, call.method,
             call.path_template, status, _WORDS[outcome], source, len(call.attempts), call.error_code,
-            waited_rate_s and _ms(waited_rate_s), _ms(call.waited_slot_s) if call.waited_slot_s else 0,
-            backoff_s and _ms(backoff_s),
+            _ms(call.waited_rate_s) if call.waited_rate_s else 0, _ms(call.waited_slot_s) if call.waited_slot_s else 0,
+            _ms(call.backoff_s) if call.backoff_s else 0,
             call.upstream_s * 1e6 // 1.0 / 1e3, total_s * 1e6 // 1.0 / 1e3, request_bytes, response_bytes, call.app,
-            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, details,
+            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, not_retried, details,
         )  # fmt: skip
         try:
             self._writer.add(_encode(line))
         except UnicodeEncodeError:
             self._writer.add(_lenient(msgspec.to_builtins(line)))
 
-    def _details(self, attempts: list[AttemptRecord]) -> list[AttemptLine]:
-        return [self._detail(record) for record in attempts[-DETAILS_MAX:]]
+    def _details(self, attempts: list[AttemptRecord], key: bytes | None) -> list[AttemptLine]:
+        return [self._detail(record, key) for record in attempts[-DETAILS_MAX:]]
 
-    def _detail(self, record: AttemptRecord) -> AttemptLine:
+    def _detail(self, record: AttemptRecord, key: bytes | None) -> AttemptLine:
         mask = self.redactor
         line = AttemptLine(
             mask.text(record.error), _ms(record.dns_s), _ms(record.connect_s), _ms(record.tls_s),
@@ -199,18 +200,26 @@ class Log:
             status=record.status,
         )  # fmt: skip
         if record.request_head:
-            start, *fields = record.request_head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+            start, *fields = _without(record.request_head, key).removesuffix(b"\r\n\r\n").split(b"\r\n")
             method, _, rest = start.partition(b" ")
             line.method, line.target = method.decode(), mask.target(rest.rpartition(b" ")[0])
             line.request_head = mask.headers([_name_and_value(field) for field in fields])
         if record.response_head is not None:
-            line.response_head = mask.headers(record.response_head)
-            line.response_start = mask.body(bytes(record.response_start))
+            line.response_head = mask.headers([(name, _without(value, key)) for name, value in record.response_head])
+            line.response_start = mask.body(_without(bytes(record.response_start), key))
         return line
 
     def _dropped_line(self, count: int) -> bytes:
         """Tell, once there is room again, how many lines are missing here."""
         return _lenient({"ts": self.stamp(), "level": "warning", "msg": "log lines dropped", "count": count})
+
+
+def _without(raw: bytes, key: bytes | None) -> bytes:
+    """Mask the idempotency key, whose place may have a name that gives nothing away: the line has its hash."""
+    if key is None or len(key) < PATTERN_MIN:
+        return raw
+    mask = MASK.encode()
+    return raw.replace(key, mask).replace(quote_from_bytes(key, safe="").encode(), mask)
 
 
 def _name_and_value(field: bytes) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Metrics: every metric in one table, and nothing done per call that can be done at load.
+"""Metrics: counted on the way, written out when somebody scrapes; nothing done per call that can be done at load.
 
 prometheus_client writes them out; what is counted on the way are plain objects of our own, since its bound children
 cost a lock and a method call each. The children of a service are found at load, so that a call costs one dict look-up.
@@ -7,7 +7,7 @@ cost a lock and a method call each. The children of a service are found at load,
 import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client import generate_latest as render
@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from sidecar import __version__
 from sidecar.core.outcome import Outcome
+from sidecar.telemetry.table import TABLE, Labels, Row
 
 SERIES_MAX = 2000  # Per metric. Full: counted under the label values "other", never grown.
 OTHER = "other"
@@ -25,40 +26,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 STATUSES = range(100, 600)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 
-Labels = tuple[str, ...]
 C = TypeVar("C")
-
-
-class Row(NamedTuple):
-    """One metric: what it is called, what it tells, and for gauges how two generations with one series add up."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    labels: Labels
-    help: str
-    merge: Callable[[Iterable[float]], float] = sum
-
-
-TABLE = (
-    Row(
-        "sidecar_calls_total", "counter", ("service", "route", "method", "status", "outcome", "source"),
-        "Calls of the app that ended; status 0 when the app hung up before there was one.",
-    ),
-    Row("sidecar_call_seconds", "histogram", ("service", "route"), "From the call's head to its last byte."),
-    Row("sidecar_attempts_total", "counter", ("service", "result"), "Tries of calls, by status class or error code."),
-    Row("sidecar_upstream_seconds", "histogram", ("service",), "One attempt, to its answer's head or its failure."),
-    Row("sidecar_calls_in_flight", "gauge", ("service",), "Calls that began and have not ended."),
-    Row("sidecar_pool_connections", "gauge", ("service", "state"), "Connections to the vendor, idle and busy."),
-    Row("sidecar_pool_waiting", "gauge", ("service",), "Attempts that wait for a connection."),
-    Row(
-        "sidecar_secret_age_seconds", "gauge", ("secret",),
-        "Since the value changed, as far as this process saw: at most since its start. None until it was read.", min,
-    ),
-    Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
-    Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
-    Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),
-    Row("sidecar_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.", max),
-)  # fmt: skip
 
 
 class Counter:
@@ -68,6 +36,10 @@ class Counter:
 
     def __init__(self) -> None:
         self.value = 0
+
+    def count(self) -> None:
+        """Count one."""
+        self.value += 1
 
 
 class Gauge:
@@ -183,6 +155,14 @@ class Watch(NamedTuple):
     read: Callable[[], float]
 
 
+class Source(NamedTuple):
+    """A gauge whose series come and go: all of them are read when somebody scrapes."""
+
+    owner: object
+    name: str
+    read: Callable[[], Iterable[tuple[Labels, float]]]
+
+
 class Metrics(Collector):
     """The registry of the process: children by name, gauges that are read, and the exposition."""
 
@@ -194,6 +174,7 @@ class Metrics(Collector):
         self.histograms = {n: Children(r, Histogram, series_max) for n, r in rows.items() if r.kind == "histogram"}
         self._series_max = series_max
         self._watches: list[Watch] = []
+        self._sources: list[Source] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -223,8 +204,13 @@ class Metrics(Collector):
         assert len(labels) == len(self.gauges[name].row.labels)
         self._watches.append(Watch(owner, name, labels, read))
 
+    def watch_series(self, name: str, read: Callable[[], Iterable[tuple[Labels, float]]], owner: object) -> None:
+        """Show whatever series `read` gives, for as long as `owner` lives; it looks only, in the scraping thread."""
+        self._sources.append(Source(owner, name, read))
+
     def unwatch(self, owner: object) -> None:
         """Take down all gauges of an owner that goes away."""
+        self._sources = [source for source in self._sources if source.owner is not owner]
         self._watches = [watch for watch in self._watches if watch.owner is not owner]
 
     def exposition(self) -> tuple[bytes, str]:
@@ -245,11 +231,12 @@ class Metrics(Collector):
     def _watched(self) -> dict[str, dict[Labels, list[float]]]:
         """Read all watched gauges: by name, by labels, one value per owner."""
         found: dict[str, dict[Labels, list[float]]] = {name: {} for name in self.gauges}
-        for watch in self._watches:
-            series = found[watch.name]
-            is_full = len(series) >= self._series_max and watch.labels not in series
-            labels = (OTHER,) * len(watch.labels) if is_full else watch.labels
-            series.setdefault(labels, []).append(watch.read())
+        readings = [(watch.name, watch.labels, watch.read()) for watch in self._watches]
+        readings += [(source.name, *reading) for source in self._sources for reading in source.read()]
+        for name, labels, value in readings:
+            series = found[name]
+            is_full = len(series) >= self._series_max and labels not in series
+            series.setdefault((OTHER,) * len(labels) if is_full else labels, []).append(value)
         return found
 
     def _counter_family(self, row: Row) -> Family:

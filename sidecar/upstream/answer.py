@@ -14,7 +14,7 @@ import httptools
 from sidecar.core.body import Body, Headers
 from sidecar.core.call import Reply
 from sidecar.core.errors import InternalError, SidecarError, UpstreamProtocol
-from sidecar.core.headers import HOP_BY_HOP, find_all, may_trail, tokens
+from sidecar.core.headers import HOP_BY_HOP, find_all, keepalive_seconds, may_trail, tokens
 
 HEAD_MAX = 64 * 1024  # Bytes of an answer's head, 1xx answers included, to within one read. Over it: upstream_protocol.
 # Bytes of trailers, and of what comes between two pieces of a body, to within one read: extensions of chunks, a trailer
@@ -35,15 +35,18 @@ class AnswerReader:
 
     __slots__ = (
         "_between_bytes", "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request",
-        "_is_informational", "_is_moving", "_is_used_up", "_loop", "_parser", "_pause", "_reason", "_refusal",
-        "_resume", "_trailer_bytes", "body", "go_ahead", "head", "is_done", "is_keepable", "is_switched",
+        "_is_informational", "_is_moving", "_is_used_up", "_loop", "_notable", "_parser", "_pause", "_reason",
+        "_refusal", "_resume", "_trailer_bytes", "body", "go_ahead", "head", "is_done", "is_keepable", "is_switched",
         "is_upgrade_asked", "keepalive_hint", "received_bytes",
     )  # fmt: skip
 
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+    def __init__(
+        self, pause: Callable[[], None], resume: Callable[[], None], notable: frozenset[bytes] = frozenset()
+    ) -> None:
         self._loop = asyncio.get_running_loop()  # Kept: asking for it costs a system call on Python 3.11.
         self._pause = pause
         self._resume = resume
+        self._notable = notable  # Lower-case names of fields that are put aside for whoever reads hints.
         self._parser = httptools.HttpResponseParser(self)
         self._is_used_up = False  # The parser waits for a body that will not come.
         self.keepalive_hint: float | None = None  # Seconds, from the vendor's Keep-Alive field.
@@ -172,7 +175,8 @@ class AnswerReader:
             self._refuse(UpstreamProtocol(f"the vendor answered with HTTP/{version} and status {status}"))
         if self._reason != b"OK" and not _REASON.fullmatch(self._reason):
             self._refuse(UpstreamProtocol("the reason phrase of the vendor's answer holds control characters"))
-        headers, length = self._clean(is_http_1_0=version == "1.0")
+        notable: Headers = []
+        headers, length = self._clean(notable, is_http_1_0=version == "1.0")
         self.is_keepable = parser.should_keep_alive()
         has_no_body = self._is_head_request or status in _BODILESS
         if self._is_head_request:
@@ -184,6 +188,8 @@ class AnswerReader:
         self.body = Body(0 if has_no_body else length, self._pause, self._resume)
         reply = Reply(status, self._reason, headers, self.body)
         reply.has_urls = self._has_urls
+        if notable:
+            reply.notable = notable
         self._deliver(reply)
         if has_no_body:
             self._complete()
@@ -247,9 +253,10 @@ class AnswerReader:
         self._refusal = error
         raise error
 
-    def _clean(self, *, is_http_1_0: bool) -> tuple[Headers, int | None]:
+    def _clean(self, notable: Headers, *, is_http_1_0: bool) -> tuple[Headers, int | None]:
         """Take out what belongs to this connection, and read the framing (RFC 9112 section 6.3)."""
         kept: Headers = []
+        wanted = self._notable
         length: int | None = None
         named: list[bytes] = []
         for field in self._headers:
@@ -257,6 +264,8 @@ class AnswerReader:
             if key not in _SPECIAL:
                 if not key.startswith(_OURS):
                     kept.append(field)
+                    if key in wanted:
+                        notable.append((key, field[1]))
             elif key == b"content-length":
                 length = int(field[1])
                 kept.append(field)
@@ -273,21 +282,13 @@ class AnswerReader:
             elif key == b"connection":
                 named.append(field[1])
             elif key == b"keep-alive":
-                self.keepalive_hint = _keepalive_seconds(field[1])
+                self.keepalive_hint = keepalive_seconds(field[1])
         if named:
             drop = frozenset(tokens(named)) - _NOT_NAMED
             if drop:
                 kept = [field for field in kept if field[0].lower() not in drop]
+                notable[:] = [field for field in notable if field[0] not in drop]
         return kept, length
-
-
-def _keepalive_seconds(value: bytes) -> float | None:
-    """Read `timeout=5, max=100` (RFC 2068 section 19.7.1.1); None if it says nothing of use."""
-    for token in tokens([value]):
-        key, _, number = token.partition(b"=")
-        if key.strip() == b"timeout" and number.strip().isdigit():
-            return float(number.strip()[:9])
-    return None
 
 
 def _too_large(what: str, limit: int) -> UpstreamProtocol:

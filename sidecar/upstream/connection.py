@@ -14,7 +14,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import SidecarError, UpstreamReset
 from sidecar.core.tasks import Tasks
 from sidecar.upstream.answer import AnswerReader
-from sidecar.upstream.limits import Limits
+from sidecar.upstream.limits import SENDING, Limits
 
 CONTINUE_WAIT = 1.0  # Seconds to wait for 100 Continue before sending the body anyway (RFC 9110 section 10.1.1).
 READ_BYTES = 64 * 1024
@@ -38,13 +38,14 @@ class Connection(asyncio.BufferedProtocol):
         tasks: Tasks,
         on_closed: Callable[["Connection"], None],
         on_first_use: Callable[["Connection"], None],
+        notable: frozenset[bytes] = frozenset(),
     ) -> None:
         self._clock = clock
         self._tasks = tasks
         self._on_closed = on_closed
         self._on_first_use = on_first_use  # Called after the first answer: TLS session tickets are here by then.
         self._alarm = Alarm(clock, self._overdue)
-        self._answer = AnswerReader(self._pause_reading, self._resume_reading)
+        self._answer = AnswerReader(self._pause_reading, self._resume_reading, notable)
         self._limits: Limits | None = None  # None between exchanges.
         self._drained: asyncio.Future[None] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -255,7 +256,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._answer.body is not None:
             step = "the next byte of the answer"
         elif not self._is_sent:
-            step = "sending the request"
+            step = SENDING
         elif self._answer.received_bytes:
             step = "receiving the answer's head"
         else:

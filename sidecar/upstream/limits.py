@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from sidecar.core.errors import SidecarError
 
+SENDING = "sending the request"
+
 
 class Limits:
     """The time limits of one exchange. Instants are monotonic; `say` turns the overdue step into the error."""

@@ -98,7 +98,7 @@ class Pool:
             self._leave_line(waiter)
             if isinstance(error, TimeoutError):
                 raise DeadlineExceeded(
-                    f"the time was used up waiting for one of {config.connections_max} connections"
+                    f"the time was used up waiting for one of {config.connections_max} connections", is_ours=True
                 ) from None
             raise
 

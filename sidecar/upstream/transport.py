@@ -10,8 +10,9 @@ from sidecar.core.errors import DeadlineExceeded, UpstreamReset
 from sidecar.core.headers import find
 from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
+from sidecar.core.recent import Recent
 from sidecar.upstream.connection import Connection
-from sidecar.upstream.limits import Limits
+from sidecar.upstream.limits import SENDING, Limits
 from sidecar.upstream.origin import BaseUrl
 from sidecar.upstream.pool import Pool
 
@@ -59,12 +60,14 @@ class Transport:
         clock: Clock,
         ids: Ids,
         count_attempt: Callable[[str, float], None],
+        recent: Recent | None = None,
     ) -> None:
         self._pool = pool
         self._timeouts = timeouts
         self._clock = clock
         self._ids = ids
         self._count_attempt = count_attempt
+        self._recent = recent  # Of the answered attempts; None when no policy asks.
         self._base_path = origin.base_path
         self._after_target = b" HTTP/1.1\r\nHost: " + origin.authority + b"\r\n"
 
@@ -72,7 +75,7 @@ class Transport:
         """Send one attempt. Raises the errors of the contract's table for everything that goes wrong."""
         record = AttemptRecord()
         call.attempts.append(record)
-        started_at = self._clock.now()
+        record.started_at = started_at = self._clock.now()
         timeouts = self._timeouts
         attempt_at = call.deadline_at
         if timeouts.attempt is not None:
@@ -107,6 +110,8 @@ class Transport:
         except BaseException as error:
             result = getattr(error, "code", "cancelled")
             record.error = str(error)
+            if not record.request_head and isinstance(error, DeadlineExceeded):
+                error.is_unsent = True
             raise
         else:
             return reply
@@ -116,6 +121,8 @@ class Transport:
             if connection is not None and connection.received_bytes:
                 # As a rule the first read brings the whole head, and nobody had to look at the clock for it.
                 record.first_byte_s = (limits.first_byte_at or now) - started_at
+            if record.status and self._recent is not None:
+                self._recent.add(record.total_s)
             call.upstream_s += record.total_s
             call.waited_slot_s += record.waited_s
             self._count_attempt(result, record.total_s)
@@ -133,7 +140,7 @@ class Transport:
         return call.method in SAFE_METHODS and (call.body is NO_BODY or call.body.is_untouched)
 
     def _send(self, call: Call, record: AttemptRecord, connection: Connection, limits: Limits) -> Awaitable[Reply]:
-        call.step = "sending the request"
+        call.step = SENDING
         framing, content, streamed = self._frame(call)
         has_go_ahead = streamed is not None and call.expects_continue
         parts = [call.method.encode(), b" ", self._base_path, call.target, self._after_target]
@@ -187,8 +194,10 @@ class Transport:
                 f"the vendor sent nothing for idle_timeout = {timeouts.idle:g} s; the step was: {step}",
                 proxy_error="connection_read_timeout",
             )
+        is_ours = step == SENDING and call.body.is_awaited  # It is the app that is slow.
         if now >= call.deadline_at:
-            return DeadlineExceeded(f"the call's time is used up; the step was: {step}")
+            return DeadlineExceeded(f"the call's time is used up; the step was: {step}", is_ours=is_ours)
         if now >= attempt_at:
-            return DeadlineExceeded(f"attempt_timeout = {timeouts.attempt:g} s passed; the step was: {step}")
+            sentence = f"attempt_timeout = {timeouts.attempt:g} s passed; the step was: {step}"
+            return DeadlineExceeded(sentence, is_ours=is_ours)
         return DeadlineExceeded(f"first_byte_timeout = {timeouts.first_byte:g} s passed; the step was: {step}")

@@ -225,3 +225,110 @@ async def test_tiny_pieces_pause_the_source_too() -> None:
     assert paused == [True]
     assert len(await body.read()) == 2 * (PIECES_MAX + 1)
     assert paused == [True, False]
+
+
+# The start, looked at ahead of the reader.
+
+
+async def test_the_first_bytes_are_given_ahead_and_left_for_the_reader() -> None:
+    """Whoever looks at a body must not take anything from the app."""
+    body = Body.of(b"abcdef")
+    assert await body.ahead(4) == b"abcd"
+    assert await body.ahead(100) == b"abcdef"
+    assert body.is_untouched
+    assert body.take_all() == b"abcdef"
+
+
+async def test_looking_ahead_waits_until_enough_is_there_or_no_more_will_come() -> None:
+    """Not for the end of a stream whose first bytes are all that is asked for."""
+    body = Body()
+    enough = asyncio.create_task(body.ahead(4))
+    await settle()
+    body.feed(b"ab")
+    await settle()
+    assert not enough.done()
+    body.feed(b"cdef")
+    assert await enough == b"abcd"
+    short = asyncio.create_task(body.ahead(100))
+    await settle()
+    assert not short.done()
+    body.finish()
+    assert await short == b"abcdef"
+    assert await read_all(body) == b"abcdef"
+
+
+async def test_a_break_ends_the_look_ahead_and_is_the_readers_to_meet() -> None:
+    """What came before is still given, and the error comes with the reading, once all bytes are read."""
+    body = Body()
+    looking = asyncio.create_task(body.ahead(100))
+    await settle()
+    body.feed(b"half")
+    body.fail(ConnectionResetError("broke off"))
+    assert await looking == b"half"
+    assert await body.read() == b"half"
+    with pytest.raises(ConnectionResetError, match="broke off"):
+        await body.read()
+
+
+async def test_looking_far_ahead_keeps_the_source_going_and_reading_resumes_it() -> None:
+    """The bound is the one who looks; a source left paused would never bring the bytes that are waited for."""
+    source = Source()
+    body = source.body()
+    looking = asyncio.create_task(body.ahead(3 * BUFFER_MAX))
+    for _ in range(2):
+        body.feed(b"x" * (BUFFER_MAX + 1))
+        await settle()
+    assert source.said == ["pause", "resume"] * 2
+    body.feed(b"x" * BUFFER_MAX)
+    assert len(await looking) == 3 * BUFFER_MAX
+    assert source.said == ["pause", "resume"] * 2 + ["pause"]
+    assert len(await body.read()) == 3 * BUFFER_MAX + 2
+    assert source.said == ["pause", "resume"] * 3
+
+
+async def test_tiny_pieces_are_joined_while_one_looks_ahead() -> None:
+    """A byte in a piece of its own takes fifty, and a look-ahead must not keep them all."""
+    source = Source()
+    body = source.body()
+    looking = asyncio.create_task(body.ahead(3 * PIECES_MAX))
+    await settle()
+    for _ in range(3 * PIECES_MAX):
+        body.feed(b"x")
+        if source.said[-1:] == ["pause"]:
+            await settle()
+    assert await looking == b"x" * 3 * PIECES_MAX
+    assert len(body._pieces) <= PIECES_MAX + 1
+    assert source.said.count("pause") <= source.said.count("resume") + 1
+
+
+async def test_looking_ahead_asks_the_app_for_its_body() -> None:
+    """Whoever waits for bytes has to say `100 Continue`, or the app waits, too; once."""
+    told: list[str] = []
+    body = Body()
+    body.on_first_read = lambda: told.append("continue")
+    looking = asyncio.create_task(body.ahead(3))
+    await settle()
+    assert told == ["continue"]
+    body.feed(b"abc")
+    await looking
+    assert await body.read() == b"abc"
+    assert told == ["continue"]
+
+
+async def test_who_is_slow_is_told_by_whether_a_reader_waits() -> None:
+    """A time that runs out while we wait for the app is not the vendor's fault."""
+    body = Body()
+    seen = [body.is_awaited]
+    reader = asyncio.create_task(body.read())
+    await settle()
+    seen.append(body.is_awaited)
+    body.feed(b"abc")
+    await settle()
+    seen.append(body.is_awaited)
+    assert await reader == b"abc"
+    cancelled = asyncio.create_task(body.read())
+    await settle()
+    seen.append(body.is_awaited)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert [*seen, body.is_awaited] == [False, True, False, True, False]

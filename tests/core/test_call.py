@@ -1,7 +1,7 @@
 import pytest
 
 from sidecar.core.body import Body
-from sidecar.core.call import Call
+from sidecar.core.call import AttemptRecord, Call
 from sidecar.core.outcome import Outcome
 
 
@@ -57,12 +57,85 @@ def test_an_ending_that_is_registered_by_an_ending_runs(call: Call) -> None:
     assert given_back == ["late"]
 
 
+# Attempts.
+
+
 def test_a_kept_attempt_ends_with_its_call(call: Call) -> None:
     """Retry links the attempt that it keeps, so the attempt's slot is held until the call's last byte."""
-    attempt = Call("crm", "GET", b"/contacts", [], Body.of(b""))
+    attempt = call.attempt()
     given_back: list[Outcome] = []
     attempt.on_end(given_back.append)
-    call.on_end(attempt.end)
+    call.keep(attempt)
+    assert given_back == []
     call.end(Outcome.FAILURE)
     assert given_back == ["failure"]
     assert attempt.outcome is Outcome.FAILURE
+
+
+def test_a_discarded_attempt_ends_at_once_and_its_call_goes_on(call: Call) -> None:
+    """What it held is free before the next attempt begins."""
+    attempt = call.attempt()
+    given_back: list[Outcome] = []
+    attempt.on_end(given_back.append)
+    call.discard(attempt, Outcome.FAILURE)
+    assert given_back == ["failure"]
+    assert call.outcome is None
+    call.end(Outcome.SUCCESS)
+    assert given_back == ["failure"]
+
+
+def test_what_is_taken_after_the_end_is_given_back_at_once(call: Call) -> None:
+    """A loser of a race may take a connection after its call is over; nobody would give it back."""
+    call.end(Outcome.CANCELLED)
+    given_back: list[Outcome] = []
+    call.on_end(given_back.append)
+    assert given_back == ["cancelled"]
+
+
+def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(call: Call) -> None:
+    """Every field that describes the call is the child's too; what is counted and what ends is its own."""
+    own = {
+        "_endings", "backoff_s", "error_code", "error_detail", "is_observed", "not_retried", "outcome",
+        "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s", "waited_slot_s",
+    }  # fmt: skip
+    described = [name for name in Call.__slots__ if name not in own]
+    for name in described:
+        setattr(call, name, object())
+    attempt = call.attempt()
+    assert [name for name in described if getattr(attempt, name) is not getattr(call, name)] == []
+    fresh = Call("crm", "GET", b"/", [], Body.of(b""))
+    assert [name for name in own if getattr(attempt, name) != getattr(fresh, name)] == []
+
+
+def test_the_waits_of_all_attempts_add_up_and_the_last_step_is_the_calls(call: Call) -> None:
+    """The line of the call tells the whole of it, and an exceeded deadline names where it was."""
+    for number, outcome in ((1, Outcome.FAILURE), (2, None)):
+        attempt = call.attempt()
+        attempt.upstream_s = attempt.waited_rate_s = attempt.waited_slot_s = attempt.backoff_s = float(number)
+        attempt.step = f"step {number}"
+        if outcome is None:
+            call.keep(attempt)
+        else:
+            call.discard(attempt, outcome)
+    assert (call.upstream_s, call.waited_rate_s, call.waited_slot_s, call.backoff_s) == (3.0, 3.0, 3.0, 3.0)
+    assert call.step == "step 2"
+
+
+def test_the_records_of_all_attempts_stand_with_the_call(call: Call) -> None:
+    """One list: the answer's `Sidecar-Attempts` and the log line count all of them."""
+    for _ in range(2):
+        attempt = call.attempt()
+        attempt.attempts.append(AttemptRecord())
+        call.discard(attempt, Outcome.FAILURE)
+    assert len(call.attempts) == 2
+
+
+def test_the_reason_against_another_attempt_is_kept_whoever_gave_it(call: Call) -> None:
+    """The call's own word stays unless an attempt has one."""
+    call.not_retried = "the budget is used up"
+    call.discard(call.attempt(), Outcome.FAILURE)
+    assert call.not_retried == "the budget is used up"
+    attempt = call.attempt()
+    attempt.not_retried = "a hedge lost"
+    call.keep(attempt)
+    assert call.not_retried == "a hedge lost"

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.core.outcome import Outcome
-from sidecar.telemetry.metrics import SECONDS, TABLE, Metrics
+from sidecar.telemetry.metrics import SECONDS, Metrics
+from sidecar.telemetry.table import TABLE
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -12,6 +12,7 @@ from sidecar.core.call import AttemptRecord, Call, Reply
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
+from sidecar.core.recent import Recent
 from sidecar.core.tasks import Tasks
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.origin import BaseUrl
@@ -58,16 +59,25 @@ class Way:
         first_byte: float | None = None,
         attempt: float | None = None,
         idle: float = 30.0,
+        notable: frozenset[bytes] = frozenset(),
     ) -> None:
         self.clock = clock or SystemClock()
         self.tasks = Tasks()
         self.connections: list[Connection] = []
         self.results: list[str] = []  # As counted for the metrics.
+        self.recent = Recent()
+        self.notable = notable
         self.on_dialled: Callable[[Connection], Awaitable[None]] | None = None
         self._dialer = dialer(url, clock=self.clock)
         self.pool = Pool(pool or PoolConfig(), self._dial, self.clock)
         self.transport = Transport(
-            BaseUrl.parse(url), self.pool, Timeouts(attempt, first_byte, idle), self.clock, Ids(), self._count
+            BaseUrl.parse(url),
+            self.pool,
+            Timeouts(attempt, first_byte, idle),
+            self.clock,
+            Ids(),
+            self._count,
+            self.recent,
         )
 
     def _count(self, result: str, seconds: float) -> None:  # noqa: ARG002 - the signature of the metric
@@ -75,7 +85,9 @@ class Way:
 
     async def _dial(self, record: AttemptRecord, deadline_at: float) -> Connection:
         _, connection = await self._dialer.dial(
-            lambda: Connection(self.clock, self.tasks, self.pool.closed, lambda _: None), record, deadline_at
+            lambda: Connection(self.clock, self.tasks, self.pool.closed, lambda _: None, self.notable),
+            record,
+            deadline_at,
         )
         self.connections.append(connection)
         if self.on_dialled is not None:

@@ -13,6 +13,7 @@ from tests.kit.clock import ManualClock, settle
 from tests.kit.exchange import Exchange, Script
 from tests.kit.process import free_ports
 from tests.kit.vendor import Vendor, answer
+from tests.upstream.dialing import black_hole
 from tests.upstream.sending import Way, call_of, until
 
 KEPT, CLOSED = (1, 0, 0), (0, 0, 0)
@@ -534,6 +535,116 @@ async def test_a_body_that_is_not_taken_is_left_at_the_deadline(clock: ManualClo
         await way.until_counts(*CLOSED)
         assert not len(way.tasks)
         stop.set()
+
+
+# Whose fault it was, and what the vendor can have seen: for the circuit, and for retry.
+
+
+@pytest.mark.parametrize("attempt", [None, 2.0])
+async def test_a_body_that_the_app_does_not_send_is_the_apps_fault(clock: ManualClock, attempt: float | None) -> None:
+    """No circuit may open, and nothing is tried again, because an app stopped in the middle of its upload."""
+    async with Vendor.echoing() as vendor, Way(vendor.url, clock=clock, attempt=attempt) as way:
+        body = Body(10)
+        body.feed(b"half")
+        begun = asyncio.create_task(way.begin(call_of("POST", body=body)))
+        await vendor.wait_for_head()
+        await clock.advance(30.1)
+        with pytest.raises(DeadlineExceeded, match="sending the request") as ended:
+            await begun
+        assert not ended.value.blames_vendor
+        assert not ended.value.is_unsent
+
+
+async def test_a_body_that_the_vendor_does_not_take_is_the_vendors_fault(clock: ManualClock) -> None:
+    """The same step, the other side: the bytes are there and nobody reads them."""
+    stop = asyncio.Event()
+
+    async def play(exchange: Exchange) -> None:
+        await stop.wait()
+        exchange.abort()
+
+    async with Vendor(play, reads_body=False) as vendor, Way(vendor.url, clock=clock) as way:
+        body = Body(10**9)
+        for _ in range(64):
+            body.feed(b"x" * 256 * 1024)
+        begun = asyncio.create_task(way.begin(call_of("POST", body=body)))
+        await vendor.wait_for_head()
+        await clock.advance(30.1)
+        with pytest.raises(DeadlineExceeded, match="sending the request") as ended:
+            await begun
+        assert ended.value.blames_vendor
+        assert not ended.value.is_unsent
+        stop.set()
+
+
+async def test_a_vendor_that_is_silent_has_seen_the_request(clock: ManualClock) -> None:
+    """It may be at work on it, so only what may be done twice goes again."""
+    async with Vendor.stalling(answer(b"ok"), 0, asyncio.Event()) as vendor, Way(vendor.url, clock=clock) as way:
+        begun = asyncio.create_task(way.begin(call_of("POST")))
+        await vendor.wait_for_request()
+        await clock.advance(31)
+        with pytest.raises(DeadlineExceeded) as ended:
+            await begun
+        assert (ended.value.blames_vendor, ended.value.is_unsent) == (True, False)
+
+
+async def test_a_time_used_up_before_the_request_was_written_is_told(clock: ManualClock) -> None:
+    """In connecting, nothing can have been done: any method may go again."""
+    with black_hole() as port:
+        async with Way(f"http://127.0.0.1:{port}", clock=clock, attempt=1.5) as way:
+            begun = asyncio.create_task(way.begin(call_of("POST")))
+            await until(lambda: way.counts() == (0, 1, 0))
+            await clock.advance(1.6)
+            with pytest.raises(DeadlineExceeded, match="the step that used it: connecting") as ended:
+                await begun
+            assert (ended.value.blames_vendor, ended.value.is_unsent) == (True, True)
+
+
+async def test_a_time_used_up_in_line_for_a_connection_is_ours(clock: ManualClock) -> None:
+    """The pool was too small or the vendor too slow for it: this attempt did not get there, and says so."""
+    async with (
+        Vendor.stalling(answer(b"ok"), 0, asyncio.Event()) as vendor,
+        Way(vendor.url, clock=clock, attempt=5.0, pool=PoolConfig(connections_max=1)) as way,
+    ):
+        first = asyncio.create_task(way.ask())
+        await vendor.wait_for_request()
+        call = call_of()
+        call.deadline_at = clock.now() + 1
+        second = asyncio.create_task(way.begin(call))
+        await clock.advance(2)
+        with pytest.raises(DeadlineExceeded, match="waiting for one of 1 connections") as ended:
+            await second
+        assert (ended.value.blames_vendor, ended.value.is_unsent) == (False, True)
+        first.cancel()
+        await asyncio.wait([first])
+
+
+# How long an attempt usually takes.
+
+
+async def test_answered_attempts_are_remembered_by_their_length_and_others_are_not(clock: ManualClock) -> None:
+    """To the answer's head; an attempt that ran into its limit says what the limit is, not what is usual."""
+    go_on = asyncio.Event()
+    async with Vendor.stalling(answer(b"ok"), 0, go_on) as vendor, Way(vendor.url, clock=clock, attempt=9.0) as way:
+        late = asyncio.create_task(way.ask())
+        await vendor.wait_for_request()
+        await clock.advance(9.1)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert len(way.recent) == 0
+        asked = asyncio.create_task(way.ask())
+        await vendor.wait_for_request(2)
+        await clock.advance(2)
+        go_on.set()
+        await asked
+        assert (len(way.recent), way.recent.quantile(0.5)) == (1, 2.0)
+
+
+async def test_the_start_of_an_attempt_is_told(clock: ManualClock) -> None:
+    """The instant behind every wait for permit and slot."""
+    async with Vendor.echoing() as vendor, Way(vendor.url, clock=clock) as way:
+        await clock.advance(5)
+        assert (await way.ask()).call.attempts[0].started_at == 1005.0
 
 
 async def test_no_timer_is_left_when_all_is_over(clock: ManualClock) -> None:

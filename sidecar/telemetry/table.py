@@ -1,0 +1,56 @@
+"""Table: every metric there is."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+Labels = tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """One metric: what it is called, what it tells, and for gauges how two generations with one series add up."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: Labels
+    help: str
+    merge: Callable[[Iterable[float]], float] = sum
+
+
+TABLE = (
+    Row(
+        "sidecar_calls_total", "counter", ("service", "route", "method", "status", "outcome", "source"),
+        "Calls of the app that ended; status 0 when the app hung up before there was one.",
+    ),
+    Row("sidecar_call_seconds", "histogram", ("service", "route"), "From the call's head to its last byte."),
+    Row("sidecar_attempts_total", "counter", ("service", "result"), "Tries of calls, by status class or error code."),
+    Row("sidecar_upstream_seconds", "histogram", ("service",), "One attempt, to its answer's head or its failure."),
+    Row("sidecar_calls_in_flight", "gauge", ("service",), "Calls that began and have not ended."),
+    Row("sidecar_pool_connections", "gauge", ("service", "state"), "Connections to the vendor, idle and busy."),
+    Row("sidecar_pool_waiting", "gauge", ("service",), "Attempts that wait for a connection."),
+    Row(
+        "sidecar_circuit_state", "gauge", ("service",), "0 closed, 1 half-open, 2 open; of several, the worst.", max
+    ),
+    Row("sidecar_circuit_transitions_total", "counter", ("service", "to"), "Changes of a circuit's state."),
+    Row(
+        "sidecar_rate_limit_used_ratio", "gauge", ("service", "window"),
+        "Share of a rate limit that is used, own and announced; 1 is the limit.", max,
+    ),
+    Row("sidecar_rate_limit_waits_seconds", "histogram", ("service",), "How long attempts waited for a permit."),
+    Row("sidecar_throttled_total", "counter", ("service",), "Answers by which the vendor said: slow down."),
+    Row("sidecar_hints_ignored_total", "counter", ("service",), "Announcements of the vendor's too absurd to follow."),
+    Row("sidecar_retries_total", "counter", ("service", "result"), "Wishes to try again: started, or why not."),
+    Row("sidecar_retry_budget_left", "gauge", ("service",), "Extra attempts that are allowed now.", min),
+    Row("sidecar_hedges_total", "counter", ("service", "result"), "Second attempts beside a slow first: started, won."),
+    Row("sidecar_bulkhead_in_use", "gauge", ("service",), "Slots taken, each until the last byte.", max),
+    Row("sidecar_bulkhead_slots", "gauge", ("service",), "Slots there are; fewer than configured when adaptive.", max),
+    Row("sidecar_bulkhead_waiting", "gauge", ("service",), "Attempts that wait for a slot.", max),
+    Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
+    Row(
+        "sidecar_secret_age_seconds", "gauge", ("secret",),
+        "Since the value changed, as far as this process saw: at most since its start. None until it was read.", min,
+    ),
+    Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
+    Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
+    Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),
+    Row("sidecar_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.", max),
+)  # fmt: skip
