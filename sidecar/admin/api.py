@@ -1,10 +1,10 @@
-"""Api: `listen.admin`, for people inside the pod: the page, what the services do now, the config, a reload.
+"""Api: `listen.admin`, for people inside the pod: the page, what the services do now, the config, a reload, a circuit.
 
 No browser page of elsewhere gets in: neither by a name rebound to loopback (Host), nor by a request across sites.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,12 +13,23 @@ from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.admin.door import BODY_MAX
 from sidecar.admin.page import PAGE, POLICY
-from sidecar.admin.problem import NotFound, ReloadRefused, problem
-from sidecar.core.errors import HostNotAllowed, InternalError, MethodNotAllowed, SidecarError, UnknownService
+from sidecar.admin.problem import NoCircuit, NotFound, ReloadRefused, problem
+from sidecar.core.errors import (
+    BadRequest,
+    HostNotAllowed,
+    InternalError,
+    MethodNotAllowed,
+    SidecarError,
+    UnknownService,
+)
 from sidecar.core.hosts import is_local_host
 
 Picture = Mapping[str, Any]
 
+_KNOWN = (
+    "GET /, GET /api/services, GET /api/services/{name}, POST /api/services/{name}/circuit, GET /api/config, "
+    "POST /api/reload"
+)
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -28,10 +39,21 @@ _HEADERS = {
 }
 
 
+class _Wish(msgspec.Struct, forbid_unknown_fields=True):
+    """What an operator wants of a circuit."""
+
+    state: Literal["open", "auto"]
+
+
+def _no_circuits(name: str, state: str) -> Sequence[Picture]:  # noqa: ARG001
+    return ()
+
+
 def admin_app(
     snapshot: Callable[[], Picture],
     config: Callable[[], Picture],
     reload: Callable[[], Awaitable[Picture]],
+    force_circuit: Callable[[str, str], Sequence[Picture]] = _no_circuits,
     *,
     hosts: frozenset[str] = frozenset(),
     on_fault: Callable[[BaseException], None],
@@ -39,7 +61,8 @@ def admin_app(
     """Make the application of `listen.admin`.
 
     `snapshot` gives {"generation": n, "services": {name: {...}}}; `config` what was loaded, secrets as references;
-    `reload` {"ok": bool, "generation": n, "problems": [...]}. `on_fault` is told what broke inside of these.
+    `reload` {"ok": bool, "generation": n, "problems": [...]}. `force_circuit` sets the circuits of a service to `open`
+    or `auto` and gives them, none if it has none; it raises UnknownService. `on_fault` is told what broke inside.
     """
 
     async def services(_: web.Request) -> web.Response:
@@ -51,6 +74,14 @@ def admin_app(
         if name not in known:
             raise UnknownService(f"no such service; known are: {', '.join(sorted(known)) or 'none'}")
         return _json({"name": name, **known[name]})
+
+    async def circuit(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        wish = _wish(await request.read())
+        circuits = force_circuit(name, wish.state)
+        if not circuits:
+            raise NoCircuit(f"{name} has no circuit: its circuit_breaker is off (circuit_breaker = false)")
+        return _json({"name": name, "circuit": circuits[0] if len(circuits) == 1 else circuits})
 
     async def show_config(_: web.Request) -> web.Response:
         return _json(config())
@@ -68,6 +99,7 @@ def admin_app(
     app = web.Application(middlewares=[_guard(hosts, on_fault)], client_max_size=BODY_MAX)
     app.router.add_get("/api/services", services)
     app.router.add_get("/api/services/{name}", service)
+    app.router.add_post("/api/services/{name}/circuit", circuit)
     app.router.add_get("/api/config", show_config)
     app.router.add_post("/api/reload", load_anew)
     app.router.add_get("/", page)
@@ -89,8 +121,7 @@ def _guard(hosts: frozenset[str], on_fault: Callable[[BaseException], None]) -> 
             response = problem(MethodNotAllowed(f"here one may {allowed}"))
             response.headers["Allow"] = allowed
         except web.HTTPException as error:
-            known = "GET /, GET /api/services, GET /api/services/{name}, GET /api/config, POST /api/reload"
-            detail = f"here are {known}" if error.status == 404 else error.reason
+            detail = f"here are {_KNOWN}" if error.status == 404 else error.reason
             response = problem(_with_status(NotFound(detail), error.status))
         except Exception as error:  # noqa: BLE001 - the edge: told to the log, and answered as a fault of ours.
             on_fault(error)
@@ -118,6 +149,16 @@ def _authority(origin: str) -> str:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
+
+
+def _wish(body: bytes) -> _Wish:
+    """Read what is asked of a circuit. Raises BadRequest with what to write."""
+    try:
+        return msgspec.json.decode(body, type=_Wish)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest(
+            'write {"state": "open"} to refuse all calls, or {"state": "auto"} to let the circuit decide again'
+        ) from None
 
 
 def _with_status(error: SidecarError, status: int) -> SidecarError:

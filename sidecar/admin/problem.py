@@ -12,6 +12,12 @@ class NotFound(BadRequest):
     status, title = 404, "Not found"
 
 
+class NoCircuit(BadRequest):
+    """The service has nothing that could be opened."""
+
+    status, title = 409, "There is no circuit"
+
+
 class ReloadRefused(BadRequest):
     """The new configuration has problems; the old one stays."""
 

@@ -1,6 +1,10 @@
-"""Table: rows of facts, for people at a terminal."""
+"""Table: what the services do now, for people at a terminal.
 
-from collections.abc import Iterable, Mapping
+A row for each part of each service, with the service's name in front: so that one service is `| grep ^crm`, and all
+circuits, one below the other, are `| grep circuit`.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -8,18 +12,23 @@ from rich.table import Column, Table
 from rich.text import Text
 
 PIPE_WIDTH = 160  # Columns where there is no terminal that says its own.
+_OWN = "service"  # The part that is the service itself.
 
 
 def print_services(answer: Any, console: Console | None = None) -> None:
-    """Print the answer of `GET /api/services`, a row for each service; what lies deeper than one level is left out."""
-    rows = _rows(answer)
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if _is_plain(value)))
+    """Print the answer of `GET /api/services`."""
+    console = console or _console()
+    services = answer.get("services") if isinstance(answer, Mapping) else None
+    if not isinstance(services, Mapping) or not services:
+        console.print("no services are configured")
+        return
     # Folded, not cut: half a URL helps nobody.
-    table = Table(*(Column(column.replace("_", " "), overflow="fold") for column in columns))
-    for row in rows:
-        # Text, so that brackets in a value are not read as markup.
-        table.add_row(*(Text(_shown(row.get(column))) for column in columns))
-    (console or _console()).print(table if rows else "no services are configured")
+    table = Table(*(Column(title, overflow="fold") for title in ("name", "part", "now")), box=None, pad_edge=False)
+    for name, service in services.items():
+        for part, facts in _rows("", service):
+            # Text, so that brackets in a value are not read as markup.
+            table.add_row(Text(name), Text(part or _OWN), Text(facts))
+    console.print(table)
 
 
 def _console() -> Console:
@@ -27,32 +36,28 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
-def _rows(answer: Any) -> list[Mapping[str, Any]]:
-    """Take a list of objects, alone or under `services`, or objects by name."""
-    if isinstance(answer, Mapping) and isinstance(answer.get("services"), list | Mapping):
-        answer = answer["services"]
-    if isinstance(answer, Mapping):
-        answer = [{"name": name, **row} for name, row in answer.items() if isinstance(row, Mapping)]
-    return [_flat(row) for row in answer if isinstance(row, Mapping)] if isinstance(answer, Iterable) else []
+def _rows(part: str, shown: Any) -> Iterator[tuple[str, str]]:
+    """Give (part, facts) of a snapshot: its plain values in one row, and what lies deeper in rows of its own."""
+    if isinstance(shown, list):
+        for one in shown:
+            yield from _rows(part, one)
+    elif isinstance(shown, Mapping):
+        facts = [f"{_words(name)} {_plain(value)}" for name, value in shown.items() if _is_plain(value)]
+        if facts:
+            yield part, "  ".join(facts)
+        for name, value in shown.items():
+            yield from _rows(f"{part} {_words(name)}".lstrip(), value)
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Lift what stands one level down into the row: `{"pool": {"idle": 1}}` is a column `pool idle`."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        flat |= (
-            {f"{name}_{key}": inner for key, inner in value.items()} if isinstance(value, Mapping) else {name: value}
-        )
-    return flat
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float)
+    return isinstance(value, str | int | float)
 
 
-def _shown(value: Any) -> str:
-    if value is None or not _is_plain(value):
-        return ""
+def _plain(value: str | float) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

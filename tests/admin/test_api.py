@@ -11,7 +11,11 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 
 from sidecar.admin.api import admin_app
+from sidecar.core.errors import UnknownService
 from sidecar.core.units import Duration
+
+# What stands before each circuit of a service; the last one has none.
+CIRCUITS: dict[str, list[dict[str, str]]] = {"crm": [{}], "llm": [{}, {"route": "chat"}], "bare": []}
 
 Client = TestClient[Any, Any]
 Make = Callable[..., Awaitable[Client]]
@@ -40,8 +44,13 @@ async def client(aiohttp_client: Make, faults: list[BaseException]) -> Client:
     async def reload() -> dict[str, Any]:
         return answers.pop()
 
+    def force_circuit(name: str, state: str) -> list[dict[str, Any]]:
+        if name not in CIRCUITS:
+            raise UnknownService(f"no such service; known are: {', '.join(CIRCUITS)}")
+        return [{**scope, "state": {"open": "forced", "auto": "half_open"}[state]} for scope in CIRCUITS[name]]
+
     return await aiohttp_client(
-        admin_app(snapshot, config, reload, hosts=frozenset({"pod.internal"}), on_fault=faults.append)
+        admin_app(snapshot, config, reload, force_circuit, hosts=frozenset({"pod.internal"}), on_fault=faults.append)
     )
 
 
@@ -76,6 +85,38 @@ async def test_a_reload_answers_with_the_generation_or_the_problems(client: Clie
     assert "generation 1 goes on" in body["detail"]
 
 
+async def test_an_operator_opens_a_circuit_and_gives_it_back(client: Client) -> None:
+    """The answer shows what it is now; with a circuit of its own for a route, both."""
+    opened = await client.post("/api/services/crm/circuit", data=b'{"state": "open"}')
+    assert await opened.json() == {"name": "crm", "circuit": {"state": "forced"}}
+    given_back = await client.post("/api/services/llm/circuit", json={"state": "auto"})
+    assert await given_back.json() == {
+        "name": "llm", "circuit": [{"state": "half_open"}, {"route": "chat", "state": "half_open"}]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"open", b"{}", b'{"state": "closed"}', b'{"state": "open", "for": "1h"}', b"[]", b'{"state": "\xff"}'],
+)
+async def test_a_wish_that_is_none_is_answered_with_what_to_write(client: Client, body: bytes) -> None:
+    """At three, nobody remembers the words."""
+    response = await client.post("/api/services/crm/circuit", data=body)
+    assert await problem_of(response) == (400, "bad_request")
+    detail = (await response.json(content_type=None))["detail"]
+    assert '{"state": "open"}' in detail
+    assert '{"state": "auto"}' in detail
+
+
+async def test_a_service_without_a_circuit_says_so(client: Client) -> None:
+    """And which setting it is."""
+    response = await client.post("/api/services/bare/circuit", json={"state": "open"})
+    assert await problem_of(response) == (409, "bad_request")
+    assert "circuit_breaker = false" in (await response.json(content_type=None))["detail"]
+    unknown = await client.post("/api/services/nope/circuit", json={"state": "open"})
+    assert await problem_of(unknown) == (404, "unknown_service")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -83,6 +124,7 @@ async def test_a_reload_answers_with_the_generation_or_the_problems(client: Clie
         ("GET", "/nope", 404, "bad_request"),
         ("GET", "/api/reload", 405, "bad_request"),
         ("POST", "/api/services", 405, "bad_request"),
+        ("GET", "/api/services/crm/circuit", 405, "bad_request"),
     ],
 )
 async def test_every_error_has_the_form_of_the_contract(
@@ -108,7 +150,7 @@ async def test_every_error_has_the_form_of_the_contract(
 )
 async def test_pages_of_elsewhere_are_refused(client: Client, method: str, headers: dict[str, str]) -> None:
     """By rebinding or across sites, with any method, on any path."""
-    for path in ("/", "/api/services", "/api/reload", "/nope"):
+    for path in ("/", "/api/services", "/api/reload", "/api/services/crm/circuit", "/nope"):
         response = await client.request(method, path, headers=headers)
         assert response.status == 403
         assert response.headers["Sidecar-Error"] == "host_not_allowed"

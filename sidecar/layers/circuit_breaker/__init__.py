@@ -1,0 +1,1 @@
+"""Circuit breaker: do not ask a vendor that is down, and look now and then whether it is back."""
