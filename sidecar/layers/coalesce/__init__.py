@@ -1,0 +1,1 @@
+"""Coalesce: equal reads at the same time share one call to the vendor."""

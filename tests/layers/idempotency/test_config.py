@@ -1,0 +1,37 @@
+"""What is wrong in `idempotency`, in sentences."""
+
+from typing import Any
+
+import pytest
+
+from sidecar.core.units import Size
+from sidecar.layers.idempotency.config import IdempotencyConfig
+
+
+@pytest.mark.parametrize("place", [{"header": "PayPal-Request-Id"}, {"field": "nonce"}, {"query": "requestid"}])
+def test_one_place_is_enough(place: dict[str, str]) -> None:
+    """All else has a default."""
+    assert IdempotencyConfig(**place).problems() == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "sentence"),
+    [
+        ({}, "header", "exactly one"),
+        ({"header": "X-Key", "query": "key"}, "header", "exactly one"),
+        ({"header": "X Key"}, "header", "not a header's name"),
+        ({"header": "Content-Length"}, "header", "meaning of its own"),
+        ({"header": "Connection"}, "header", "meaning of its own"),
+        ({"field": ""}, "field", "has a name"),
+        ({"query": "a&b"}, "query", "plain parameter name"),
+        ({"field": "nonce", "key_max": 15}, "key_max", "16 or more"),
+        ({"field": "nonce", "body_max": Size(0)}, "body_max", "1MiB"),
+        ({"field": "nonce", "methods": ("post",)}, "methods", "capitals"),
+        ({"field": "nonce", "methods": ()}, "methods", "no method"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_field(section: dict[str, Any], field: str, sentence: str) -> None:
+    """At load, and not when the first payment is made twice."""
+    problems = IdempotencyConfig(**section).problems()
+    assert [name for name, _ in problems] == [field]
+    assert sentence in problems[0][1]
