@@ -32,7 +32,7 @@ test: $(VENV)/.dev
 
 compiled: build/compiled/.made
 
-build/compiled/.made: $(VENV)/.dev tools/compile.py $(shell find sidecar -name '*.py')
+build/compiled/.made: $(VENV)/.dev tools/compile.py $(shell find sidecar -name '*.py' -o -name '*.toml')
 	@echo "compiling the hot path"
 	@mkdir -p build/compiled
 	@$(BIN)/python tools/compile.py build/compiled >build/compile.log 2>&1 || { tail -n 20 build/compile.log; exit 1; }

@@ -14,7 +14,7 @@ import uvloop
 from sidecar import __version__
 from sidecar.admin.api import admin_app
 from sidecar.admin.health import health_app
-from sidecar.config.changes import Fingerprint, fingerprint, watched
+from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
 from sidecar.config.load import load
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError
@@ -52,7 +52,7 @@ class App:
         self._writer = Writer(metrics.counter("sidecar_log_lines_dropped_total"), fd)
         self._log = Log(LogConfig(), self._writer, Redactor(), clock.wall, random.random)
         self._tasks = Tasks()
-        self._grounds = Grounds(clock, Ids(), self._tasks, metrics, self._log, Resolver(clock))
+        self._grounds = Grounds(clock, random.random, Ids(), self._tasks, metrics, self._log, Resolver(clock))
         observer = Observer(metrics.for_service(""), self._log, clock)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
         self._doors = Doors(
@@ -61,7 +61,12 @@ class App:
             {
                 "telemetry": lambda _: health_app(lambda: self._not_ready, metrics.exposition),
                 "admin": lambda hosts: admin_app(
-                    self.snapshot, self._config, self.reload, hosts=hosts, on_fault=self._admin_fault
+                    self.snapshot,
+                    self._config,
+                    self.reload,
+                    lambda name, state: self._generation.force_circuit(name, state) if self._generation else [],
+                    hosts=hosts,
+                    on_fault=self._admin_fault,
                 ),
             },
         )
@@ -116,10 +121,10 @@ class App:
     async def _load(self) -> None:
         """Read the config and make it the current generation. Raises ConfigError, with nothing changed."""
         # Each file is looked at before it is read: one that changes in between is seen as changed the next time.
-        own = self._seen = await asyncio.to_thread(fingerprint, watched(self._path, None))
+        read = self._seen = await asyncio.to_thread(sources, self._path)
         config = await asyncio.to_thread(load, self._path)
-        authorities = await asyncio.to_thread(fingerprint, watched(self._path, config)[1:])
-        mark = self._seen = Fingerprint(own.files + authorities.files)
+        trusted = await asyncio.to_thread(fingerprint, authorities(config))
+        mark = self._seen = Fingerprint(read.files + trusted.files)
         previous = self._generation
         number = previous.number + 1 if previous is not None else 1
         generation = Generation(number, config, mark, share(self._grounds, config, mark, previous))

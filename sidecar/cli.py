@@ -7,12 +7,13 @@ Answers go to stdout, problems to stderr. Exit codes: 0 done, 1 a problem was fo
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.config.load import load
+from sidecar.config.load import load, presets_of, tables
 from sidecar.config.model import Config
+from sidecar.config.presets import Presets
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.config.rules import check
 
@@ -52,9 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     config.set_defaults(command=_show_config)
     services = shown.add_parser("services", help="the services of the running sidecar, and how they are")
     services.set_defaults(command=_show_services)
+    providers = shown.add_parser("providers", help="the presets: what is known about vendors")
+    providers.add_argument("name", nargs="?", help="print the file of this one")
+    providers.add_argument(
+        "-c", "--config", type=Path, help="whose own presets to show; default: ./sidecar.toml if there"
+    )
+    providers.set_defaults(command=_show_providers)
     for command in (run, check_, config, services):
         command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
-    for command in (config, services):
+    for command in (config, services, providers):
         command.add_argument("--json", action="store_true", help="for programs")
 
     demo = commands.add_parser("demo", help="see it work, with a scripted vendor on loopback")
@@ -107,6 +114,37 @@ def _show_services(arguments: argparse.Namespace) -> int:
     return _OK
 
 
+def _show_providers(arguments: argparse.Namespace) -> int:
+    from sidecar.config.show import presets_as_data
+
+    path: Path = arguments.config or Path("sidecar.toml")
+    is_named = arguments.config is not None or path.exists()  # Presets are chosen before there is a config.
+    presets = presets_of(tables(path), path.parent) if is_named else Presets()
+    if arguments.name is not None:
+        return _show_provider(presets, arguments.name)
+    rows = presets_as_data(presets)
+    if arguments.json:
+        _print_json(rows)
+    elif sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        for row in rows:
+            print(*(" ".join(cell) if isinstance(cell, list) else cell for cell in row.values()), sep="\t")
+    _tell(presets.problems)
+    return _PROBLEM if presets.problems else _OK
+
+
+def _show_provider(presets: Presets, name: str) -> int:
+    if (sentence := presets.missing(name)) is not None:
+        print(f"sidecar: {sentence}", file=sys.stderr)
+        return _PROBLEM
+    if presets.get(name) is None:
+        _tell(presets.problems)
+        return _PROBLEM
+    sys.stdout.write(presets.text(name))
+    return _OK
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from sidecar.demo.tour import main as tour
 
@@ -121,6 +159,18 @@ def _version(_: argparse.Namespace) -> int:
 def _tell(problems: Sequence[Problem]) -> None:
     for problem in problems:
         print(problem, file=sys.stderr)
+
+
+def _print_table(rows: Sequence[Mapping[str, str | list[str]]]) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    # Folded, not cut: half a URL helps nobody. Text, so that brackets in a value are not read as markup.
+    table = Table(*(Column(name, overflow="fold", no_wrap=name == "name") for name in rows[0]))
+    for row in rows:
+        table.add_row(*(Text("\n".join(cell) if isinstance(cell, list) else cell) for cell in row.values()))
+    Console().print(table)
 
 
 def _count(number: int, word: str) -> str:

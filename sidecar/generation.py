@@ -1,21 +1,23 @@
 """Generation: one loaded config, and all that was built from it; a newer one takes over what did not change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.auth.app_token import AppToken
 from sidecar.auth.secrets.file import FileStore
 from sidecar.auth.secrets.held import HeldSecrets, forgetting_late
-from sidecar.config.changes import Fingerprint
+from sidecar.config.changes import Fingerprint, authorities
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.core.clock import Clock
+from sidecar.core.errors import UnknownService
 from sidecar.core.ids import Ids
 from sidecar.core.secret import SecretRef
 from sidecar.core.tasks import Tasks
 from sidecar.downstream.router import Router
 from sidecar.layers.admission import Gate
-from sidecar.layers.running import Service, Shared
+from sidecar.layers.running import Service
+from sidecar.layers.shared import Shared
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.resolve import Resolver
@@ -26,6 +28,7 @@ class Grounds(NamedTuple):
     """What lives as long as the process, under all generations."""
 
     clock: Clock
+    jitter: Callable[[], float]
     ids: Ids
     tasks: Tasks
     metrics: Metrics
@@ -59,11 +62,12 @@ class Generation:
 
     def open(self, previous: "Generation | None") -> None:
         """Build every service that the previous generation does not have just so."""
-        kept = previous.services if previous is not None and previous.shared == self.shared else {}
+        old_services = previous.services if previous is not None else {}
+        is_shared = previous is not None and previous.shared == self.shared
         for name, entry in self.config.services.items():
-            old = kept.get(name)
-            is_same = old is not None and old.entry == entry
-            self.services[name] = old if old is not None and is_same else Service(name, entry, self.shared)
+            old = old_services.get(name)
+            is_same = is_shared and old is not None and old.entry == entry
+            self.services[name] = old if old is not None and is_same else Service(name, entry, self.shared, old)
         listen = self.config.listen
         self.router = Router(self.services, frozenset(host.lower().rstrip(".") for host in listen.hosts))
         if listen.app_token is not None:
@@ -77,6 +81,12 @@ class Generation:
                 service.retire()
         shares_secrets = successor is not None and successor.shared.secrets is self.shared.secrets
         self.shared.secrets.forget_others(references(successor.config) if successor and shares_secrets else ())
+
+    def force_circuit(self, name: str, state: str) -> list[dict[str, Any]]:
+        """Hold the circuits of a service `open`, or let them go (`auto`). Raises UnknownService."""
+        if name not in self.services:
+            raise UnknownService(f"no such service; known are: {', '.join(sorted(self.services)) or 'none'}")
+        return self.services[name].policies.force_circuit(state)
 
     def snapshot(self) -> dict[str, Any]:
         """Show all services, for people."""
@@ -93,11 +103,12 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
     if previous is not None and old is not None:
         same_gate = previous.config.admission == config.admission
         same_secrets = previous.config.secrets == config.secrets
-        same_trust = _authorities(previous.mark) == _authorities(mark)
+        same_trust = _trusted(previous.config, previous.mark) == _trusted(config, mark)
     else:
         same_gate = same_secrets = same_trust = False
     return Shared(
         grounds.clock,
+        grounds.jitter,
         grounds.ids,
         grounds.tasks,
         grounds.metrics,
@@ -106,12 +117,14 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         secrets=old.secrets if old is not None and same_secrets else _held(grounds, config),
         resolver=grounds.resolver,
         contexts=old.contexts if old is not None and same_trust else Contexts(),
+        replicas=config.sidecar.replicas,
     )
 
 
-def _authorities(mark: Fingerprint) -> frozenset[object]:
-    """Give the marks of the ca_files: all but the config itself, which stands first."""
-    return frozenset(mark.files[1:])
+def _trusted(config: Config, mark: Fingerprint) -> frozenset[object]:
+    """Give the marks of the ca_files, among those of all files."""
+    names = {str(path) for path in authorities(config)}
+    return frozenset(file for file in mark.files if file.path in names)
 
 
 def _held(grounds: Grounds, config: Config) -> HeldSecrets:

@@ -169,7 +169,10 @@ def test_show_services_asks_the_running_sidecar(admin: Admin, config: Path, caps
     admin.answer = reply(json.dumps(services))
     assert main(["show", "services", "-c", str(config)]) == 0
     table = capsys.readouterr().out
-    assert [word in table for word in ("crm", "in flight", "3", "yes", "pool idle", "deep")] == [*[True] * 5, False]
+    assert [word in table for word in ("crm", "in flight 3", "is ready yes", "pool", "idle 1", "deep")] == [
+        *[True] * 5,
+        False,
+    ]
     assert admin.asked.startswith(b"GET /api/services HTTP/1.1\r\n")
     assert b"\r\nHost: localhost\r\n" in admin.asked
     assert main(["show", "services", "--json", "-c", str(config)]) == 0
@@ -193,3 +196,83 @@ def test_show_services_says_when_nothing_listens(config: Path, capsys: pytest.Ca
     config.write_text(f'[listen]\nadmin = "unix:{config.parent}/none.sock"\n')
     assert main(["show", "services", "-c", str(config)]) == 1
     assert "start one with: sidecar run" in capsys.readouterr().err
+
+
+# Presets.
+
+
+def presets_beside(
+    config: Path, text: str = 'base_url = "https://api.acme.example"\n[auth]\nkind = "bearer"\n'
+) -> Path:
+    """Write a config with a preset of the user's own; give the preset's file."""
+    config.write_text('[sidecar]\nproviders_dir = "own"\n')
+    path = config.parent / "own" / "acme.toml"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_show_providers_gives_a_line_for_each_preset_to_a_pipe(config: Path) -> None:
+    """Name, base URL, credentials, what else it brings along, and where it stands; nothing is wrapped or coloured."""
+    presets_beside(config)
+    ended = sidecar("show", "providers", at=config.parent)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = {cells[0]: cells[1:] for cells in (line.split("\t") for line in ended.stdout.splitlines())}
+    assert rows["acme"] == ["https://api.acme.example", "bearer", "", "own/acme.toml"]
+    assert rows["stripe"][:2] == ["https://api.stripe.com", "bearer"]
+    assert {"idempotency", "retry"} <= set(rows["stripe"][2].split())
+    assert rows["stripe"][3] == "built in"
+    assert rows["shopify"][:2] == ["https://{shop}.myshopify.com", "api_key X-Shopify-Access-Token"]
+    assert all(len(cells) == 4 for cells in rows.values())
+    assert list(rows) == sorted(rows)
+
+
+def test_show_providers_gives_people_a_table_and_programs_json(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows."""
+    presets_beside(config)
+    assert main(["show", "providers", "--json", "-c", str(config)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"]: row["from"] for row in rows}["acme"] == "own/acme.toml"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["show", "providers", "-c", str(config)]) == 0
+    table = capsys.readouterr().out
+    assert all(row["name"] in table and row["base_url"] in table for row in rows)
+    assert "\t" not in table
+
+
+def test_show_providers_needs_no_config_but_the_one_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preset is chosen before the config is written; and one with other problems still has its presets."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", "providers"]) == 0
+    assert "stripe\t" in capsys.readouterr().out
+    (tmp_path / "sidecar.toml").write_text("[servces]\n")
+    assert main(["show", "providers"]) == 0
+    assert main(["show", "providers", "-c", "none.toml"]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_show_providers_prints_the_file_of_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its comments: where the facts are from, and a start for a preset of one's own."""
+    path = presets_beside(config, '# Acme.\nbase_url = "https://api.acme.example"\n')
+    assert main(["show", "providers", "acme", "-c", str(config)]) == 0
+    assert capsys.readouterr().out == path.read_text()
+    assert main(["show", "providers", "acne", "-c", str(config)]) == 1
+    assert capsys.readouterr().err == (
+        'sidecar: there is no such provider, neither built in nor in own; did you mean "acme"?\n'
+    )
+
+
+def test_show_providers_says_which_file_cannot_be_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And shows the others."""
+    presets_beside(config, "= 1")
+    assert main(["show", "providers", "-c", str(config)]) == 1
+    captured = capsys.readouterr()
+    assert "stripe\t" in captured.out
+    assert captured.err.startswith("own/acme.toml: this is not TOML: ")
+    assert main(["show", "providers", "acme", "-c", str(config)]) == 1
+    assert capsys.readouterr().err.startswith("own/acme.toml: this is not TOML: ")

@@ -15,7 +15,7 @@ import pytest
 from sidecar.config.load import read, read_text
 from sidecar.core.errors import SidecarError
 from sidecar.telemetry.log import AttemptLine, CallLine
-from sidecar.telemetry.metrics import TABLE
+from sidecar.telemetry.table import TABLE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,7 +14,7 @@ from sidecar.core.section import Section
 from sidecar.layers.service import Route, ServiceConfig, ServiceEntry
 
 TEXT = (Path(__file__).parent.parent / "sidecar.toml").read_text()
-HEADER = re.compile(r"\[([a-z_.]+)\]")
+HEADER = re.compile(r"(\[?)\[([a-z_.]+)\]")
 KEY = re.compile(r"(#?)([a-z_]+) = (.*)")
 
 
@@ -36,9 +36,13 @@ class Line(NamedTuple):
 def lines() -> Iterator[Line]:
     """Give every key of the file, active or not."""
     table = ""
+    items: dict[str, int] = {}  # Of lists of tables.
     for number, text in enumerate(TEXT.splitlines()):
         if header := HEADER.match(text):
-            table = header[1]
+            table = header[2]
+            if header[1]:
+                items[table] = items.get(table, -1) + 1
+                table = f"{table}.{items[table]}"
         elif key := KEY.match(text):
             yield Line(number, table, key[2], not key[1], text.removeprefix("#"))
 
@@ -88,13 +92,19 @@ def shown(value: Any, raw: dict[str, Any]) -> Iterator[tuple[type[Section], str]
         below = getattr(value, names[key]) if key in names else value.get(key) if isinstance(value, dict) else None
         if isinstance(inner, dict):
             yield from shown(below, inner)
+        elif isinstance(inner, list) and isinstance(below, tuple) and isinstance(below[0] if below else None, Section):
+            for item, table in zip(below, inner, strict=True):
+                yield from shown(item, table)
 
 
 def section_at(config: Config, table: str) -> Any:
     """Give the section that a table of the file became."""
     value: Any = config
     for key in table.split("."):
-        value = value[key] if isinstance(value, dict) else getattr(value, key)
+        if isinstance(value, tuple):
+            value = value[int(key)]
+        else:
+            value = value[key] if isinstance(value, dict) else getattr(value, key)
         value = value.config if isinstance(value, ServiceEntry) else value
     return value
 

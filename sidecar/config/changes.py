@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from sidecar.config.load import preset_files
 from sidecar.config.model import Config
 
 
@@ -34,11 +35,18 @@ class Fingerprint(msgspec.Struct, frozen=True):
         return tuple(sorted({mark.path for mark in now ^ before}))
 
 
-def watched(path: Path, config: Config | None) -> tuple[Path, ...]:
-    """Give the files that a config stands on: itself, and every `ca_file`. Without a config, the file alone."""
-    services = config.services.values() if config is not None else ()
-    named = {Path(entry.config.ca_file) for entry in services if entry.config.ca_file is not None}
-    return (path, *sorted(named - {path}))
+def sources(path: Path) -> Fingerprint:
+    """Look at the files that a config is read from: its own, and the user's presets that it names.
+
+    Each is looked at before it is read, here or by `load`, so that a change in between is seen the next time.
+    """
+    own = fingerprint((path,))
+    return Fingerprint(own.files + fingerprint(preset_files(path)).files)
+
+
+def authorities(config: Config) -> tuple[Path, ...]:
+    """Give every `ca_file`: files that a config stands on without being read from them."""
+    return tuple(sorted({Path(entry.config.ca_file) for entry in config.services.values() if entry.config.ca_file}))
 
 
 def fingerprint(paths: Iterable[Path], stat: Callable[[Path], os.stat_result] = os.stat) -> Fingerprint:

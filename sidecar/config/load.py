@@ -2,15 +2,16 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
 from sidecar.config.model import ENVIRONMENT, SERVICE_ONLY, Config
+from sidecar.config.presets import Preset, Presets, grounds, may_be_given, without_echoes
 from sidecar.config.problem import ConfigError, Problem, is_within, join
-from sidecar.config.reader import STAND_INS, WRONG, Reader, keys_of, stand_ins
+from sidecar.config.reader import REQUIRED, STAND_INS, WRONG, Reader, keys_of, stand_ins
 from sidecar.config.rules import check
 from sidecar.layers.access import Rule
 from sidecar.layers.service import Route, ServiceConfig, ServiceEntry
@@ -19,9 +20,16 @@ _PLACE = re.compile(r" \(at (line \d+, column \d+|end of document)\)$")
 _SERVICE_KEYS = (*keys_of(ServiceConfig), "routes")
 _ROUTE_KEYS = ("match", *(key for key in keys_of(ServiceConfig) if key not in SERVICE_ONLY))
 
+_ALONE = "preset"  # The name of the service as which a preset is judged.
+
 
 def load(path: Path) -> Config:
     """Read the file. Raises ConfigError with every problem of it; warnings are `rules.check`'s to give."""
+    return read(tables(path), path.parent)
+
+
+def tables(path: Path) -> dict[str, Any]:
+    """Decode the file, and judge nothing of it. Raises ConfigError when it cannot be read, or is not TOML."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
@@ -30,31 +38,81 @@ def load(path: Path) -> Config:
         _fail(path, f"the file cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
         _fail(path, f"the file is not UTF-8; the first wrong byte is at {error.start}")
-    return read_text(text, name=str(path))
+    return _decoded(text, str(path))
 
 
-def read_text(text: str, name: str = "sidecar.toml") -> Config:
-    """Read a config from TOML. Raises ConfigError; `name` stands as the path of a syntax error."""
+def read_text(text: str, directory: Path | None = None) -> Config:
+    """Read a config from TOML that stands in no file. Raises ConfigError."""
+    return read(_decoded(text, "sidecar.toml"), directory)
+
+
+def read(raw: Mapping[str, object], directory: Path | None = None) -> Config:
+    """Read a config from tables already decoded. Raises ConfigError with all problems of shape and of sense.
+
+    `directory` is what `sidecar.providers_dir` is relative to, and where it has to be.
+    """
+    presets = presets_of(raw, directory)
+    config, problems = _judged(raw, presets)
+    wrong = {preset.name: _of_preset(preset, raw) for preset in presets.own}
+    if problems := [*without_echoes(problems, raw, presets, wrong), *presets.problems, *_told(presets, wrong)]:
+        raise ConfigError(problems)
+    return config
+
+
+def _of_preset(preset: Preset, raw: Mapping[str, object]) -> list[Problem]:
+    """Judge one of the user's presets as if it were a service, but for what a service has to add to it."""
+    _, problems = _judged({**raw, "services": {_ALONE: preset.alone()}}, Presets())
+    path = f"services.{_ALONE}."
+    inside = [
+        Problem(problem.path.removeprefix(path), problem.sentence.replace(path, ""))
+        for problem in problems
+        if problem.path.startswith(path)
+    ]
+    return [problem for problem in inside if not may_be_given(problem)]
+
+
+def _told(presets: Presets, wrong: Mapping[str, list[Problem]]) -> Iterator[Problem]:
+    """Tell the problems of the user's presets, each with the file that it stands in."""
+    for preset in presets.own:
+        for problem in wrong[preset.name]:
+            yield Problem(f"{preset.source}: {problem.path}", problem.sentence)
+
+
+def preset_files(path: Path) -> tuple[Path, ...]:
+    """Give the files of the user's presets that a config names, there or not; none when it cannot be read."""
     try:
-        raw = tomllib.loads(text)
+        raw = tables(path)
+    except ConfigError:
+        return ()
+    return presets_of(raw, path.parent).files(provider for _, _, provider in grounds(raw))
+
+
+def presets_of(raw: Mapping[str, object], directory: Path | None) -> Presets:
+    """Find the presets that a config can name."""
+    section = raw.get("sidecar")
+    providers_dir = section.get("providers_dir") if isinstance(section, Mapping) else None
+    return Presets(providers_dir if isinstance(providers_dir, str) else None, directory)
+
+
+def _judged(raw: Mapping[str, object], presets: Presets) -> tuple[Config, list[Problem]]:
+    """Build what can be built, and give it with all its problems."""
+    reader = Reader(_environment(raw))
+    config = _config(reader, raw, presets)
+    wrong = [problem.path for problem in reader.problems]
+    found = [problem for problem in check(config) if not problem.is_warning and not _is_doubtful(problem, wrong)]
+    return config, [*reader.problems, *found]
+
+
+def _decoded(text: str, name: str) -> dict[str, Any]:
+    """Decode TOML; `name` stands as the path of a syntax error."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
         where = f" at {place[1]}" if place else ""
         _fail(name, f"this is not TOML{where}: {_PLACE.sub('', str(error))}")
     except (RecursionError, ValueError):  # The latter for a number of thousands of digits.
         _fail(name, "this is nested too deeply, or holds a number that is too long")
-    return read(raw)
-
-
-def read(raw: Mapping[str, object]) -> Config:
-    """Read a config from tables already decoded. Raises ConfigError with all problems of shape and of sense."""
-    reader = Reader(_environment(raw))
-    config = _config(reader, raw)
-    wrong = [problem.path for problem in reader.problems]
-    found = [problem for problem in check(config) if not problem.is_warning and not _is_doubtful(problem, wrong)]
-    if reader.problems or found:
-        raise ConfigError([*reader.problems, *found])
-    return config
 
 
 def _fail(path: object, sentence: str) -> NoReturn:
@@ -75,47 +133,64 @@ def _is_doubtful(problem: Problem, wrong: list[str]) -> bool:
     return any(is_within(path, bad) or is_within(bad, path) for path in problem.because for bad in wrong)
 
 
-def _config(reader: Reader, raw: Mapping[str, object]) -> Config:
+def _config(reader: Reader, raw: Mapping[str, object], presets: Presets) -> Config:
     """Build what can be built; each section that is wrong is noted and left at its default."""
     values = reader.fields(Config, {key: raw[key] for key in raw if key != "services"}, "", tuple(keys_of(Config)))
     services = raw.get("services", {})
     if not isinstance(services, Mapping):
         reader.note("services", "this is a table of services; write [services.<name>]")
         services = {}
-    entries = {name: _service(reader, table, join("services", name)) for name, table in services.items()}
+    entries = {name: _service(reader, table, join("services", name), presets) for name, table in services.items()}
     values["services"] = {name: entry for name, entry in entries.items() if entry is not WRONG}
     return Config(**values)
 
 
-def _service(reader: Reader, raw: object, path: str) -> Any:
-    """Read a service and its routes."""
+def _service(reader: Reader, raw: object, path: str, presets: Presets) -> Any:
+    """Read a service and its routes, over the preset that it names."""
     if not isinstance(raw, Mapping):
         return reader.note(path, f"this is a table; write [{path}]")
-    own = {key: raw[key] for key in raw if key != "routes"}
+    preset = _preset(reader, raw.get("provider"), path, presets)
+    own, routes = {key: raw[key] for key in raw if key != "routes"}, raw.get("routes", {})
+    if preset is not None:
+        own, routes = preset.under(own), preset.routes_under(raw)
     values = reader.fields(ServiceConfig, own, path, _SERVICE_KEYS)
-    if "base_url" not in raw:
-        reader.note(join(path, "base_url"), "this key is required and not there")
+    if "base_url" not in own:
+        pattern = preset.base_url_pattern if preset is not None else None
+        hint = f'; with this vendor it is each customer\'s own, such as "{pattern}"' if pattern else ""
+        reader.note(join(path, "base_url"), REQUIRED + hint)
     config = reader.build(ServiceConfig, stand_ins(ServiceConfig) | values, path)
-    tables = raw.get("routes", {})
-    if not isinstance(tables, Mapping):
+    if not isinstance(routes, Mapping):
         reader.note(join(path, "routes"), f"this is a table of routes; write [{path}.routes.<name>]")
-        tables = {}
-    routes = [_route(reader, config, name, table, join(path, f"routes.{name}")) for name, table in tables.items()]
-    return ServiceEntry(config=config, routes=tuple(route for route in routes if route is not WRONG))
+        routes = {}
+    read = [_route(reader, config, name, table, join(path, f"routes.{name}"), preset) for name, table in routes.items()]
+    return ServiceEntry(config=config, routes=tuple(route for route in read if route is not WRONG))
 
 
-def _route(reader: Reader, service: ServiceConfig, name: str, raw: object, path: str) -> Any:
-    """Overlay the service with what the route says itself: whole fields, not parts of them."""
+def _preset(reader: Reader, name: object, path: str, presets: Presets) -> Preset | None:
+    """Find the preset that a service names; one that is not there is noted here, one that is wrong with its file."""
+    if not isinstance(name, str):
+        return None
+    if (sentence := presets.missing(name)) is not None:
+        reader.note(join(path, "provider"), sentence)
+        return None
+    return presets.get(name)
+
+
+def _route(reader: Reader, service: ServiceConfig, name: str, raw: object, path: str, preset: Preset | None) -> Any:
+    """Overlay the service with what the route says itself: whole fields, not parts of them, over the preset's."""
     if not isinstance(raw, Mapping):
         return reader.note(path, f"this is a table; write [{path}]")
     for key in SERVICE_ONLY:
         if key in raw:
             reader.note(join(path, key), "this belongs to the service as a whole; a route cannot change it")
     own = {key: raw[key] for key in raw if key not in {*SERVICE_ONLY, "match"}}
+    if preset is not None:  # What is known about the vendor holds for every route of it.
+        laid = preset.under(own)
+        own = {key: laid[key] for key in own}
     values = reader.fields(ServiceConfig, own, path, _ROUTE_KEYS)
     match: Any = STAND_INS[Rule]
     if "match" not in raw:
-        reader.note(join(path, "match"), 'this key is required and not there; write "GET /path/**"')
+        reader.note(join(path, "match"), f'{REQUIRED}; write "GET /path/**"')
     elif (read := reader.value(Rule, raw["match"], join(path, "match"))) is not WRONG:
         match = read
     return Route(name=name, match=match, config=_overlaid(reader, service, values, path))

@@ -19,7 +19,7 @@ StoreConfig = FileStoreConfig  # A union by `kind`; further kinds of secret stor
 
 # These make the connection to the vendor, which all routes of a service share.
 SERVICE_ONLY = (
-    "base_url", "listen", "ca_file", "allow_private", "upstream_proxy", "upstream_proxy_auth", "pool",
+    "provider", "base_url", "listen", "ca_file", "allow_private", "upstream_proxy", "upstream_proxy_auth", "pool",
     "dns_timeout", "connect_timeout", "tls_timeout",
 )  # fmt: skip
 
@@ -30,7 +30,9 @@ class SidecarSection(Section, kw_only=True):
     environment: str | None = None  # Stands for {environment} in secret references.
     load_balancer_timeout: Duration = Duration(60)  # What stands in front of the app; no call may outlive it.
     timeout_margin: Duration = Duration(5)  # Kept free below it, for the app's own work.
+    replicas: int = 1  # Pods that share a vendor's limit; each takes its part, as long as they cannot agree.
     drain_timeout: Duration = Duration(25)  # Below Kubernetes' terminationGracePeriodSeconds.
+    providers_dir: str | None = None  # The user's own presets, beside the config's file.
 
 
 class Config(Section, kw_only=True):

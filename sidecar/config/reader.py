@@ -15,6 +15,7 @@ import msgspec
 from sidecar.config.problem import Problem, join
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
+from sidecar.core.units import Rates
 from sidecar.layers.access import Rule
 from sidecar.upstream.origin import BaseUrl
 
@@ -25,7 +26,10 @@ STAND_INS: dict[Any, Any] = {
     SecretRef: SecretRef.parse("none:none"),
     BaseUrl: BaseUrl.parse("https://localhost"),
     Rule: Rule.parse("* /**"),
+    Rates: Rates.parse("1/s"),
 }
+
+REQUIRED = "this key is required and not there"
 
 _PLAIN: dict[Any, str] = {
     str: 'write text in quotes, such as "text"',
@@ -90,7 +94,7 @@ class Reader:
     def _note_missing(self, kind: type[Section], raw: Mapping[str, object], path: str) -> None:
         for field in _fields(kind):
             if field.required and field.encode_name not in raw:
-                self.note(join(path, field.encode_name), "this key is required and not there")
+                self.note(join(path, field.encode_name), REQUIRED)
 
     def value(self, hint: Any, raw: object, path: str) -> Any:
         """Read one value as `hint` says; WRONG when it is not that."""
@@ -128,7 +132,7 @@ class Reader:
         if not isinstance(raw, Mapping):
             return self.note(path, f'this is a table; write {{ {tag_field} = "{next(iter(by_tag))}", ... }}')
         if tag_field not in raw:
-            return self.note(join(path, tag_field), f"this key is required and not there; write {listed(by_tag)}")
+            return self.note(join(path, tag_field), f"{REQUIRED}; write {listed(by_tag)}")
         tag = raw[tag_field]
         if not isinstance(tag, str) or tag not in by_tag:
             return self.note(join(path, tag_field), f"this kind is not known; write {listed(by_tag)}")
@@ -149,7 +153,7 @@ class Reader:
     def _parsed(self, hint: Any, raw: object, path: str) -> Any:
         if hint is SecretRef and isinstance(raw, str) and self._environment is not None:
             raw = raw.replace("{environment}", self._environment)
-        elif isinstance(raw, Mapping | list):
+        elif isinstance(raw, Mapping) or (isinstance(raw, list) and not getattr(hint, "takes_list", False)):
             return self.note(path, "this is a single value in quotes, not a table and not a list")
         try:
             return hint.parse(raw)

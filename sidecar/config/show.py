@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from sidecar.config.model import Config, encode_names, overrides
-from sidecar.core.units import Duration, Size
+from sidecar.config.presets import Presets
+from sidecar.core.statuses import Statuses
+from sidecar.core.units import Duration, Rate, Size
 from sidecar.layers.service import ServiceEntry
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -26,6 +28,29 @@ def as_data(config: Config) -> dict[str, Any]:
 def as_toml(config: Config) -> str:
     """Give the config as TOML; `load.read_text` makes an equal config of it."""
     return "\n".join(_lines(as_data(config), ()))[1:] + "\n"
+
+
+def presets_as_data(presets: Presets) -> list[dict[str, str | list[str]]]:
+    """Give a row for each preset: what it brings along, and where it stands. Those that cannot be read are left out."""
+    read = [preset for name in presets.names if (preset := presets.get(name)) is not None]
+    return [
+        {
+            "name": preset.name,
+            "base_url": str(preset.table.get("base_url", "")),
+            "auth": _form(preset.table.get("auth")),
+            "also": [key for key in preset.table if key not in {"base_url", "auth"}],
+            "from": preset.source if preset.is_own else "built in",
+        }
+        for preset in read
+    ]
+
+
+def _form(auth: object) -> str:
+    """Say how credentials go: the kind, and the header where it is not the usual one."""
+    if not isinstance(auth, Mapping):
+        return ""
+    prefix = str(auth.get("prefix", "")).strip()
+    return " ".join(str(word) for word in (auth.get("kind"), auth.get("name", auth.get("header")), prefix) if word)
 
 
 def _table(section: msgspec.Struct) -> dict[str, Any]:
@@ -66,7 +91,9 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Duration):
         return _exact(value)
-    return str(value) if isinstance(value, str | Size) else value
+    if isinstance(value, Statuses):
+        return value.written()
+    return str(value) if isinstance(value, str | Size | Rate) else value
 
 
 def _exact(value: Duration) -> str:
@@ -99,4 +126,6 @@ def _scalar(value: Any) -> str:
     """Write a value. JSON's strings, numbers and booleans are TOML's, but for DEL."""
     if isinstance(value, list):
         return f"[{', '.join(_scalar(item) for item in value)}]"
+    if isinstance(value, Mapping):  # In a list; others have a header of their own.
+        return "{" + ", ".join(f"{_key(key)} = {_scalar(item)}" for key, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

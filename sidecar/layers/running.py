@@ -8,37 +8,18 @@ from sidecar.auth.credential import Credential
 from sidecar.auth.schemes import basic
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.core.call import AttemptRecord, Call, Handler, Reply
-from sidecar.core.clock import Clock
-from sidecar.core.ids import Ids
-from sidecar.core.tasks import Tasks
 from sidecar.layers.access import Rule
-from sidecar.layers.admission import Gate
 from sidecar.layers.observe import Observer
+from sidecar.layers.policies import Policies
 from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.layers.shared import Shared
 from sidecar.layers.stack import build
-from sidecar.telemetry.log import Log
-from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.dial import Dialer
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.proxy import Proxy
-from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts, remember
+from sidecar.upstream.tls import remember
 from sidecar.upstream.transport import Timeouts, Transport
-
-
-class Shared(NamedTuple):
-    """What all services of a generation share."""
-
-    clock: Clock
-    ids: Ids
-    tasks: Tasks
-    metrics: Metrics
-    log: Log
-    gate: Gate
-    secrets: HeldSecrets
-    resolver: Resolver
-    contexts: Contexts
 
 
 class _Route(NamedTuple):
@@ -50,13 +31,14 @@ class _Route(NamedTuple):
 class Service:
     """One vendor API at work."""
 
-    def __init__(self, name: str, entry: ServiceEntry, shared: Shared) -> None:
+    def __init__(self, name: str, entry: ServiceEntry, shared: Shared, previous: "Service | None" = None) -> None:
         config = entry.config
         self.name = name
         self.entry = entry
         self.base_path = config.base_url.base_path
         self.authorities = _authorities(config)
         self._shared = shared
+        self.policies: Policies = Policies(name, shared, previous.policies if previous is not None else None)
         self._observers: dict[str, Observer] = {}
         self._credentials: list[Credential] = []
         self._pool = Pool(config.pool, self._dial, shared.clock)
@@ -67,6 +49,8 @@ class Service:
         self._routes = [
             _Route(route.name, route.match, self._handler(route.name, route.config)) for route in entry.routes
         ]
+        self.policies.settle()
+        self._notable = self.policies.notable
         self._watch_gauges()
 
     def handle(self, call: Call) -> Awaitable[Reply]:
@@ -92,6 +76,7 @@ class Service:
             "routes": [route.name for route in self._routes],
             "calls_in_flight": self.in_flight,
             "pool": self._pool.snapshot(),
+            **self.policies.snapshot(),
         }
 
     def retire(self) -> None:
@@ -99,6 +84,7 @@ class Service:
         self._pool.retire()
         for credential in self._credentials:
             credential.release()
+        self.policies.retire()
         self._shared.metrics.unwatch(self)
 
     def _handler(self, route: str, config: ServiceConfig) -> Handler:
@@ -110,9 +96,12 @@ class Service:
             held = shared.secrets.hold(config.auth.secret)
             credential = Credential(config.auth, held, shared.secrets.know)
             self._credentials.append(credential)
+        parts = self.policies.parts(route, config, observer, credential)
         timeouts = Timeouts(config.attempt_timeout, config.first_byte_timeout, config.idle_timeout)
-        transport = Transport(config.base_url, self._pool, timeouts, shared.clock, shared.ids, metrics.count_attempt)
-        return build(config, observer, shared.gate, credential, transport)
+        transport = Transport(
+            config.base_url, self._pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent
+        )
+        return build(config, parts, transport)
 
     def _make_dialer(self, config: ServiceConfig) -> Dialer:
         shared = self._shared
@@ -133,7 +122,7 @@ class Service:
 
     async def _dial(self, record: AttemptRecord, deadline_at: float) -> Connection:
         shared = self._shared
-        factory = partial(Connection, shared.clock, shared.tasks, self._on_closed, _remember_session)
+        factory = partial(Connection, shared.clock, shared.tasks, self._on_closed, _remember_session, self._notable)
         _, connection = await self._dialer.dial(factory, record, deadline_at)
         return connection
 

@@ -9,7 +9,15 @@ from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.units import Duration, Size
 from sidecar.layers.access import Rule
+from sidecar.layers.bulkhead.config import BulkheadConfig
+from sidecar.layers.circuit_breaker.config import CircuitBreakerConfig
+from sidecar.layers.coalesce.config import CoalesceConfig
+from sidecar.layers.hedge.config import HedgeConfig
+from sidecar.layers.idempotency.config import IdempotencyConfig
+from sidecar.layers.rate_limit.config import RateLimitConfig
+from sidecar.layers.retry.config import RetryConfig
 from sidecar.layers.transform import ApiVersion, HeaderRules
+from sidecar.upstream.hints.config import HintsConfig
 from sidecar.upstream.origin import BaseUrl
 from sidecar.upstream.pool import PoolConfig
 
@@ -24,6 +32,7 @@ class ProxyAuth(Section, kw_only=True):
 class ServiceConfig(Section, kw_only=True):
     """`[services.<name>]`: one vendor API. All of it but the first block may stand in a route, too."""
 
+    provider: str | None = None  # The preset under it all; what stands here wins over it.
     base_url: BaseUrl
     listen: tuple[str, ...] = ()
     ca_file: str | None = None
@@ -40,6 +49,15 @@ class ServiceConfig(Section, kw_only=True):
     attempt_timeout: Duration | None = None  # Absent: what is left of the timeout.
     first_byte_timeout: Duration | None = None  # Absent: what is left of the attempt.
     idle_timeout: Duration = Duration(30)
+    cost: int = 1  # Permits that one attempt takes.
+    rate_limit: RateLimitConfig | Literal[False] | None = None
+    hints: HintsConfig | Literal[False] = HintsConfig()
+    circuit_breaker: CircuitBreakerConfig | Literal[False] = CircuitBreakerConfig()
+    retry: RetryConfig | Literal[False] = RetryConfig()
+    hedge: HedgeConfig | Literal[False] | None = None
+    bulkhead: BulkheadConfig | Literal[False] = BulkheadConfig()
+    idempotency: IdempotencyConfig | Literal[False] | None = None
+    coalesce: CoalesceConfig | Literal[False] | None = None
     body_max: Size = Size(5 * 2**30)
     allow: tuple[Rule, ...] | None = None  # Absent: everything; empty: nothing.
     forward: tuple[str, ...] = ()

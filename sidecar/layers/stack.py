@@ -7,38 +7,106 @@ body_bound   the same for one call
 access       least privilege: what is not allowed stops before anything is done with it
 rewrite      the app's addresses outwards
 transform    the vendor's shape inwards, the app's shape outwards
+idempotency  one key per logical operation, the same on every attempt
+coalesce     equal reads at the same time share one call
+retry        all below happens once per attempt
+hedge        a second attempt beside a late one passes all below like the first
+circuit_breaker  the cheapest refusal; judges attempts, not calls
+rate_limit   each attempt costs the vendor one request; an open circuit spends no permits
+bulkhead     the innermost wait: a slot is never held while waiting for something else
 credentials  innermost: fresh at the moment of sending
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from sidecar.auth.credential import Credential
 from sidecar.core.call import Handler, Layer
+from sidecar.core.clock import Clock
+from sidecar.core.recent import Recent
+from sidecar.core.tasks import Tasks
 from sidecar.layers.access import access
 from sidecar.layers.admission import Gate, admission
 from sidecar.layers.body_bound import body_bound
+from sidecar.layers.bulkhead.bulkhead import Bulkhead
+from sidecar.layers.bulkhead.layer import bulkhead
+from sidecar.layers.circuit_breaker.breaker import Breaker
+from sidecar.layers.circuit_breaker.config import CircuitBreakerConfig
+from sidecar.layers.circuit_breaker.layer import circuit_breaker
+from sidecar.layers.coalesce.config import CoalesceConfig
+from sidecar.layers.coalesce.layer import coalesce
+from sidecar.layers.coalesce.likeness import Likeness
 from sidecar.layers.credentials import credentials
 from sidecar.layers.deadline import deadline
+from sidecar.layers.hedge.config import HedgeConfig
+from sidecar.layers.hedge.layer import Hedges, Lateness, hedge
+from sidecar.layers.idempotency.config import IdempotencyConfig
+from sidecar.layers.idempotency.field import FieldPlace
+from sidecar.layers.idempotency.layer import idempotency
+from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
 from sidecar.layers.observe import Observer, observe
+from sidecar.layers.rate_limit.ear import Ear
+from sidecar.layers.rate_limit.layer import rate_limit
+from sidecar.layers.rate_limit.line import Line
+from sidecar.layers.rate_limit.near import Near
+from sidecar.layers.retry.budget import Budget
+from sidecar.layers.retry.config import RetryConfig
+from sidecar.layers.retry.layer import RetryRules, retry
 from sidecar.layers.rewrite import Rewriter, rewrite
 from sidecar.layers.service import ServiceConfig
 from sidecar.layers.transform import transform
+from sidecar.telemetry.metrics import Counter
 from sidecar.upstream.origin import DEFAULT_PORTS
 
 
-def build(
-    config: ServiceConfig, observer: Observer, gate: Gate, credential: Credential | None, transport: Handler
-) -> Handler:
+class Limits(NamedTuple):
+    """What `rate_limit` stands on."""
+
+    line: Line
+    near: Near
+    ear: Ear
+    listened: frozenset[int]  # Statuses of answers that are read although no field of theirs tells of limits.
+    count_wait: Callable[[float], None]
+
+
+class Parts(NamedTuple):
+    """What the layers of one route stand on: the machines of its policies, and what moves them."""
+
+    observer: Observer
+    gate: Gate
+    credential: Credential | None
+    recent: Recent
+    budget: Budget | None
+    breaker: Breaker | None
+    limits: Limits | None
+    bulkhead: Bulkhead | None
+    clock: Clock
+    tasks: Tasks
+    jitter: Callable[[], float]
+    make_key: Callable[[], str]
+    tell: Callable[..., None]
+    count_retry: Callable[[str], None]
+    counter: Callable[..., Counter]  # Of a metric, by its name and what it is labelled with beside the service.
+
+
+def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
     """Fold the layers of one route around its transport."""
     layers: list[Layer | None] = [
-        observe(observer),
+        observe(parts.observer),
         deadline(config.timeout),
-        admission(gate),
+        admission(parts.gate),
         body_bound(config.body_max),
         access(config.allow) if config.allow is not None else None,
         rewrite(_rewriter(config), has_bodies=config.rewrite_urls == "body") if config.rewrite_urls else None,
         transform(config.headers, config.response_headers, config.api_version, config.forward),
-        credentials(credential) if credential is not None else None,
+        _idempotency(config.idempotency, parts) if config.idempotency else None,
+        _coalesce(config.coalesce, parts) if config.coalesce else None,
+        _retry(config.retry, parts) if config.retry else None,
+        _hedge(config.hedge, config, parts) if config.hedge else None,
+        _circuit_breaker(config.circuit_breaker, parts) if config.circuit_breaker else None,
+        _rate_limit(parts.limits, config.cost, parts.clock) if parts.limits is not None else None,
+        bulkhead(parts.bulkhead, parts.clock) if parts.bulkhead is not None else None,
+        credentials(parts.credential) if parts.credential is not None else None,
     ]
     return compose((layer for layer in layers if layer is not None), transport)
 
@@ -57,3 +125,54 @@ def _rewriter(config: ServiceConfig) -> Rewriter:
     # The app's paths begin behind a version that is put in front of them.
     pinned = b"/" + version.value.encode() if version is not None and version.path else b""
     return Rewriter(origin.root, origin.base_path + pinned, DEFAULT_PORTS["https" if origin.is_tls else "http"])
+
+
+def _retry(config: RetryConfig, parts: Parts) -> Layer:
+    assert parts.budget is not None
+    rules = RetryRules(
+        config.attempts_max,
+        float(config.backoff),
+        float(config.backoff_max),
+        config.statuses,
+        config.unprocessed,
+        int(config.replay_max),
+    )
+    return retry(rules, parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
+
+
+def _hedge(config: HedgeConfig, service: ServiceConfig, parts: Parts) -> Layer:
+    assert parts.budget is not None
+    lateness = Lateness(parts.recent, config.quantile, float(config.delay_min), config.samples_min)
+    failures = service.retry.statuses if service.retry else RetryConfig().statuses
+    hedges = Hedges(*(parts.counter("sidecar_hedges_total", result) for result in ("started", "won", "refused")))
+    return hedge(lateness, failures, parts.budget.spend, parts.clock, parts.tasks, hedges)
+
+
+def _circuit_breaker(config: CircuitBreakerConfig, parts: Parts) -> Layer:
+    assert parts.breaker is not None
+    return circuit_breaker(config, parts.breaker, parts.recent, parts.clock)
+
+
+def _idempotency(config: IdempotencyConfig, parts: Parts) -> Layer:
+    return idempotency(
+        _place(config, parts.clock), frozenset(config.methods), config.key_max, parts.make_key, parts.tell
+    )
+
+
+def _place(config: IdempotencyConfig, clock: Clock) -> Place:
+    if config.header is not None:
+        return HeaderPlace(config.header)
+    if config.query is not None:
+        return QueryPlace(config.query)
+    assert config.field is not None
+    return FieldPlace(config.field, int(config.body_max), clock)
+
+
+def _coalesce(config: CoalesceConfig, parts: Parts) -> Layer:
+    likeness = Likeness(config.headers)
+    counter = parts.counter("sidecar_coalesced_total")
+    return coalesce(likeness, int(config.body_max), config.waiting_max, parts.clock, parts.tasks, counter)
+
+
+def _rate_limit(limits: Limits, cost: int, clock: Clock) -> Layer:
+    return rate_limit(limits.line, limits.near, limits.ear, limits.listened, float(cost), clock, limits.count_wait)

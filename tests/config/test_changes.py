@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from sidecar.config.changes import Fingerprint, fingerprint, watched
+from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
 from sidecar.config.load import read_text
+
+NAMES = ('"stripe"', '"acme"', '"acme"', '"../secret"', "1")
 
 
 def test_a_file_that_is_left_alone_did_not_change(tmp_path: Path) -> None:
@@ -45,10 +47,33 @@ def test_a_file_that_is_named_anew_is_a_change(tmp_path: Path) -> None:
     assert fingerprint([path]).changed(Fingerprint(())) == (str(path),)
 
 
-def test_the_config_and_every_ca_file_are_watched() -> None:
-    """Once each; without a config there is only its file."""
-    path = Path("sidecar.toml")
+def test_every_ca_file_is_watched() -> None:
+    """Once each."""
     service = '[services.{}]\nbase_url = "https://a.example"\nca_file = "{}"\n'
     config = read_text(service.format("a", "/x.pem") + service.format("b", "/x.pem") + service.format("c", "/w.pem"))
-    assert watched(path, config) == (path, Path("/w.pem"), Path("/x.pem"))
-    assert watched(path, None) == (path,)
+    assert authorities(config) == (Path("/w.pem"), Path("/x.pem"))
+
+
+def test_the_presets_of_the_user_that_a_config_names_are_watched_there_or_not(tmp_path: Path) -> None:
+    """A file that comes later takes the place of the package's preset; a name that is none leads to no file."""
+    path = tmp_path / "sidecar.toml"
+    services = "".join(f"[services.s{i}]\nprovider = {name}\n" for i, name in enumerate(NAMES))
+    path.write_text(f'[sidecar]\nproviders_dir = "own"\n{services}[services.plain]\nbase_url = "https://a.example"\n')
+    before = sources(path)
+    assert [mark.path for mark in before.files] == [
+        str(path),
+        *(f"{tmp_path}/own/{name}.toml" for name in ("acme", "stripe")),
+    ]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "stripe.toml").write_text("")
+    assert sources(path).changed(before) == (f"{tmp_path}/own/stripe.toml",)
+
+
+def test_a_config_that_is_no_toml_is_watched_by_itself(tmp_path: Path) -> None:
+    """And one without a directory of the user's, too: the package's presets do not change while it runs."""
+    path = tmp_path / "sidecar.toml"
+    for text in ("[", '[services.a]\nprovider = "stripe"\n', "services = 1", "[services]\na = 1", "sidecar = 1"):
+        path.write_text(text)
+        assert [mark.path for mark in sources(path).files] == [str(path)]
+    path.unlink()
+    assert [mark.path for mark in sources(path).files] == [str(path)]

@@ -253,3 +253,21 @@ def test_a_problem_of_the_service_is_not_repeated_for_each_route() -> None:
     """What a route inherits is said once."""
     found = wrong(f'{SERVICE}timeout = "90s"\n{ROUTE}idle_timeout = "3s"\n')
     assert [problem.path for problem in found] == ["services.crm.timeout"]
+
+
+@pytest.mark.parametrize(
+    ("service", "warned"),
+    [
+        ('rate_limit = { rate = "90/s", burst = 5 }\ncost = 5', []),
+        ('rate_limit = { rate = "90/s", burst = 5 }\ncost = 6', ["services.crm.cost"]),
+        ('rate_limit = { rate = "90/s" }\ncost = 9', []),
+        ('rate_limit = { rate = "90/s" }\ncost = 10', ["services.crm.cost"]),
+        ('rate_limit = { rate = "90/s", wait_max = "21s" }', ["services.crm.rate_limit.wait_max"]),
+        ("rate_limit = false\ncost = 10", []),
+    ],
+)
+def test_a_rate_limit_that_does_something_else_than_it_says_is_warned_of(service: str, warned: list[str]) -> None:
+    """A cost over the burst passes the rate, and nobody waits longer than a call takes."""
+    config = read_text(f'[services.crm]\nbase_url = "https://crm.example"\n{service}\n')
+    assert [problem.path for problem in check(config)] == warned
+    assert all(problem.is_warning for problem in check(config))

@@ -24,7 +24,8 @@ timeout = "1500ms"
 def test_the_defaults_are_filled_in_and_units_are_written_as_people_do() -> None:
     """A reader sees what is in force, in the words of the file."""
     data = as_data(read_text(TEXT))
-    assert data["sidecar"] == {"load_balancer_timeout": "1m", "timeout_margin": "5s", "drain_timeout": "25s"}
+    times = {"load_balancer_timeout": "1m", "timeout_margin": "5s", "drain_timeout": "25s"}
+    assert data["sidecar"] == {**times, "replicas": 1}
     service = data["services"]["crm"]
     assert (service["timeout"], service["body_max"], service["rewrite_urls"]) == ("20s", "64KiB", False)
     assert service["auth"]["kind"] == "api_key"

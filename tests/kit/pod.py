@@ -57,7 +57,8 @@ class Pod:
     """One sidecar from start to stop, with one service per vendor; a single vendor's service is named `vendor`.
 
     `service` is TOML for each service, or by its name; `listen` and `sidecar` are keys of these sections, `egress`
-    the doors in quotes; `config` stands behind `[log]` and may open sections of its own. A vendor may be a URL instead.
+    the doors in quotes; a service that says nothing about `retry` has none, so that each attempt shows and no backoff
+    is waited for; `config` stands behind `[log]` and may open sections of its own. A vendor may be a URL instead.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Pod:
         for name, vendor in self._vendors.items():
             url = vendor if isinstance(vendor, str) else vendor.url + self._base_path
             own = self._service if isinstance(self._service, str) else self._service.get(name, "")
+            if "retry" not in own:
+                own = f"retry = false\n{own}"
             text += _SERVICE.format(name=name, url=url, service=own)
         self.config_file.write_text(text)
 

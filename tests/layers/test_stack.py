@@ -1,6 +1,7 @@
 """The order of the layers, shown by what a refusal at one of them leaves undone."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.layers.calls import Innermost, call_for
 from tests.layers.watched import Watched
 
 REF = SecretRef.parse("files:key")
+OFF: dict[str, Any] = {"retry": False, "circuit_breaker": False, "bulkhead": False}
 
 
 class Stack:
@@ -47,7 +49,7 @@ class Stack:
             api_version=ApiVersion(value="2026", path=True),
         )
         credential = Credential(config.auth, held, Redactor().know) if config.auth is not None else None
-        self.handler = build(config, self.watched.observer, self.gate, credential, self.innermost)
+        self.handler = build(config, self.watched.parts(config, self.gate, credential), self.innermost)
 
     async def send(self, target: bytes = b"/contacts/1", body: Body | None = None) -> tuple[Call, Reply | Exception]:
         """Send a call; give it and what came of it."""
@@ -109,10 +111,10 @@ async def test_of_several_reasons_to_refuse_the_outer_one_is_told(
 async def test_what_is_not_configured_has_no_layer() -> None:
     """A service with nothing to say costs nothing: only what protects the pod stands around its transport."""
     watched, gate, innermost = Watched(ManualClock()), Gate(1), Innermost()
-    config = ServiceConfig(base_url=BaseUrl.parse("https://api.crm.example"), rewrite_urls=False)
+    config = ServiceConfig(base_url=BaseUrl.parse("https://api.crm.example"), rewrite_urls=False, **OFF)
     call = call_for(target=b"/../anything")
     call.has_user_agent = True
-    reply = await build(config, watched.observer, gate, None, innermost)(call)
+    reply = await build(config, watched.parts(config, gate), innermost)(call)
     assert reply.headers == []
     assert (innermost.call.target, innermost.call.headers) == (b"/../anything", [])
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.secret import SecretRef
-from sidecar.core.units import Duration, Size
+from sidecar.core.units import Duration, Rate, Rates, Size
 
 UNITS = {
     "ms": Decimal("0.001"),
@@ -35,7 +35,7 @@ def test_a_size_is_shown_so_that_it_reads_the_same(count: int) -> None:
 @given(st.one_of(st.text(), st.none(), st.integers(), st.floats(), st.booleans(), st.lists(st.text())))
 def test_anything_else_is_refused_with_a_sentence(given_value: object) -> None:
     """ValueError and no other: it becomes one line of `sidecar check`."""
-    for kind in (Duration, Size, SecretRef):
+    for kind in (Duration, Rate, Rates, Size, SecretRef):
         try:
             kind.parse(given_value)
         except ValueError as refused:

@@ -9,14 +9,15 @@ from sidecar.core.units import Duration, Size
 from sidecar.upstream.pool import PoolConfig
 
 COUNT_MAX = 1_000_000_000
-_MAY_BE_ZERO = ("sidecar.timeout_margin", "sidecar.drain_timeout")
-_MAY_BE_NONE = (".pool.idle_max", ".pool.waiting_max")  # Keep no connection; let nobody wait.
+_MAY_BE_ZERO = ("sidecar.timeout_margin", "sidecar.drain_timeout", ".wait_max", ".hints.settle", ".backoff")
+# Keep no connection; let nobody wait; try nothing again but by the share; tell no resource by its path.
+_MAY_BE_NONE = (".idle_max", ".waiting_max", ".budget_min", ".resource_segments")
 
 
 def bounds(config: Config) -> Iterator[Problem]:
     """Judge every number of the config by its kind."""
     for path, value in leaves(config):
-        if isinstance(value, Duration) and value <= 0 and path not in _MAY_BE_ZERO:
+        if isinstance(value, Duration) and value <= 0 and not path.endswith(_MAY_BE_ZERO):
             yield Problem(path, f"{value} is no time at all; write a length above zero")
         elif isinstance(value, Size) and value < 1:
             yield Problem(path, "write a size of at least 1B")

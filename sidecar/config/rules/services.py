@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
 from sidecar.config.rules.headers import PARAMETER, headers
+from sidecar.config.rules.policies import limits
 from sidecar.config.rules.timeouts import fits, steps
 from sidecar.core.address import is_loopback
 from sidecar.layers.service import ServiceConfig
@@ -34,6 +35,7 @@ def services(config: Config) -> Iterator[Problem]:
 def _judged(service: ServiceConfig, inherited: ServiceConfig, config: Config) -> Iterator[Problem]:
     yield from fits(service, config.sidecar)
     yield from steps(service, inherited)
+    yield from limits(service, config.sidecar)
     for rule in _RULES:
         yield from rule(service)
 

@@ -1,0 +1,217 @@
+"""Policies: the machines of one service, made for its routes, shown to people, watched by the metrics."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from sidecar.auth.credential import Credential
+from sidecar.core.recent import Recent
+from sidecar.layers.bulkhead.bulkhead import Bulkhead
+from sidecar.layers.circuit_breaker.breaker import Breaker
+from sidecar.layers.circuit_breaker.report import Report
+from sidecar.layers.idempotency.key import uuid
+from sidecar.layers.machines import Machines
+from sidecar.layers.observe import Observer
+from sidecar.layers.rate_limit.announced import Announced
+from sidecar.layers.rate_limit.config import RateLimitConfig
+from sidecar.layers.rate_limit.ear import Ear
+from sidecar.layers.rate_limit.limiter import Limiter
+from sidecar.layers.rate_limit.line import Line
+from sidecar.layers.rate_limit.near import Near
+from sidecar.layers.retry.budget import Budget
+from sidecar.layers.retry.config import RetryConfig
+from sidecar.layers.service import ServiceConfig
+from sidecar.layers.shared import Shared
+from sidecar.layers.stack import Limits, Parts
+from sidecar.telemetry.metrics import Counter
+from sidecar.upstream.hints.config import HintsConfig
+from sidecar.upstream.hints.interpreter import Interpreter
+
+M = TypeVar("M")
+WAITING_MAX = 1000  # For what the vendor announced, where no rate_limit says another number. Full: refused at once.
+
+
+class Policies:
+    """What the policies of one service keep between calls."""
+
+    def __init__(self, service: str, shared: Shared, previous: "Policies | None") -> None:
+        self._service = service
+        self._shared = shared
+        self.machines: Machines = Machines(previous.machines if previous is not None else None)
+        self._watch_gauges()
+
+    def parts(self, route: str, config: ServiceConfig, observer: Observer, credential: Credential | None) -> Parts:
+        """Give what the layers of one route stand on."""
+        shared = self._shared
+        return Parts(
+            observer=observer,
+            gate=shared.gate,
+            credential=credential,
+            recent=self.machines.get(Recent, None, Recent, scope=route),
+            budget=self._budget(config),
+            breaker=self._breaker(route, config),
+            limits=self._limits(config),
+            bulkhead=self._bulkhead(config),
+            clock=shared.clock,
+            tasks=shared.tasks,
+            jitter=shared.jitter,
+            make_key=partial(uuid, shared.ids),
+            tell=shared.log.event,
+            count_retry=partial(self._count, "sidecar_retries_total"),
+            counter=self._counter,
+        )
+
+    def settle(self) -> None:
+        """Let go of the previous generation; everything of it that goes on was asked for by now."""
+        going = {id(line) for _, line in self.machines.all(Line)}
+        for _, line in self.machines.before(Line):
+            line.is_retired = id(line) not in going
+        if any(breaker.is_forced for _, breaker in self.machines.before(Breaker)):
+            self.force_circuit("open")  # An operator's word outlasts a change of the section.
+        self.machines.settle()
+
+    @property
+    def notable(self) -> frozenset[bytes]:
+        """Lower-case names of the fields in answers that tell of limits, of all routes."""
+        return frozenset[bytes]().union(*(interpreter.names for _, interpreter in self.machines.all(Interpreter)))
+
+    def retire(self) -> None:
+        """Take the gauges down."""
+        self._shared.metrics.unwatch(self)
+
+    def force_circuit(self, state: str) -> list[dict[str, Any]]:
+        """Set every circuit of the service to `open` or `auto`, and show them; empty when there is none."""
+        now = self._shared.clock.now()
+        for _, breaker in self.machines.all(Breaker):
+            if state == "open":
+                breaker.force(now)
+            else:
+                breaker.release(now)
+        return [_scoped(scope, breaker.snapshot(now)) for scope, breaker in self.machines.all(Breaker)]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Show every machine, for people; where a route has one of its own, there is a list."""
+        now = self._shared.clock.now()
+        all_of = self.machines.all
+        shown = {
+            "circuit": [_scoped(scope, breaker.snapshot(now)) for scope, breaker in all_of(Breaker)],
+            "rate_limit": [line.limiter.snapshot(now) | line.snapshot() for _, line in all_of(Line)],
+            "announced": [announced.snapshot(now) for _, announced in all_of(Announced)],
+            "bulkhead": [bulkhead.snapshot(now) for _, bulkhead in all_of(Bulkhead)],
+            "retry": [budget.snapshot(now) for _, budget in all_of(Budget)],
+        }
+        return {name: several[0] if len(several) == 1 else several for name, several in shown.items() if several}
+
+    def _budget(self, config: ServiceConfig) -> Budget | None:
+        if not config.retry and not config.hedge:
+            return None
+        retry = config.retry or RetryConfig()
+        # By its numbers alone: a route with other waits still spends from the service's one budget.
+        numbers = (retry.budget, retry.budget_min)
+        return self.machines.get(Budget, numbers, lambda: Budget(*numbers, self._shared.clock.now()))
+
+    def _limits(self, config: ServiceConfig) -> Limits | None:
+        """Give what holds attempts to limits; without limits and hints it only reads answers for `retry`."""
+        section, shared = config.rate_limit or None, self._shared
+        if section is None and not config.hints and not config.retry:
+            return None
+        hints, is_heeded = config.hints or HintsConfig(), bool(config.hints)
+        interpreter = self.machines.get(Interpreter, hints, lambda: Interpreter(hints))
+        announced = self.machines.get(Announced, (hints, is_heeded), lambda: self._announced(hints))
+        ear = self.machines.get(
+            Ear,
+            (hints, is_heeded, config.idle_timeout),
+            lambda: Ear(
+                self._service,
+                interpreter,
+                announced,
+                shared.clock,
+                is_heeded=is_heeded,
+                idle_timeout=float(config.idle_timeout),
+                body_max=int(hints.body_max),
+                tell=shared.log.event,
+                count_throttled=self._counter("sidecar_throttled_total").count,
+                count_ignored=self._counter("sidecar_hints_ignored_total").count,
+            ),
+        )
+        line = self.machines.get(
+            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, announced)
+        )
+        ear.add(line)
+        near = self.machines.get(Near, (section, hints, is_heeded), lambda: Near(hints.near))
+        return Limits(line, near, ear, interpreter.listened, self._count_wait)
+
+    def _announced(self, hints: HintsConfig) -> Announced:
+        return Announced(
+            self._shared.clock.now(),
+            hint_max=float(hints.hint_max),
+            pace_below=hints.pace_below,
+            settle=float(hints.settle),
+            resource_segments=hints.resource_segments,
+        )
+
+    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, announced: Announced) -> Line:
+        limiter, clock, replicas = Limiter(announced), self._shared.clock, self._shared.replicas
+        for rate in section.rate if section is not None else ():
+            burst = None if section is None or section.burst is None else float(section.burst)
+            limiter.hold(str(rate), rate.count, rate.seconds, clock.now(), burst=burst, replicas=replicas)
+        wait_max = hints.wait_max if section is None else section.wait_max
+        waiting_max = WAITING_MAX if section is None else section.waiting_max
+        return Line(limiter, clock, float(wait_max), waiting_max)
+
+    def _count_wait(self, seconds: float) -> None:
+        self._shared.metrics.histogram("sidecar_rate_limit_waits_seconds", self._service).observe(seconds)
+
+    def _breaker(self, route: str, config: ServiceConfig) -> Breaker | None:
+        section, shared = config.circuit_breaker, self._shared
+        if not section:
+            return None
+        scope = route if section.scope == "route" else ""
+        count = partial(self._count, "sidecar_circuit_transitions_total")
+        report = Report(self._service, scope, shared.log.event, count)
+        return self.machines.get(
+            Breaker, section, lambda: Breaker(section, shared.clock.now(), shared.jitter, report), scope
+        )
+
+    def _bulkhead(self, config: ServiceConfig) -> Bulkhead | None:
+        section = config.bulkhead
+        if not section:
+            return None
+        return self.machines.get(Bulkhead, section, lambda: Bulkhead(section, self._shared.clock.now()))
+
+    def _counter(self, metric: str, *words: str) -> Counter:
+        return self._shared.metrics.counter(metric, self._service, *words)
+
+    def _count(self, metric: str, word: str) -> None:
+        self._counter(metric, word).count()
+
+    def _watch_gauges(self) -> None:
+        # Read in the scraping thread, so nothing here changes a machine.
+        now = self._shared.clock.now
+        self._watch("sidecar_circuit_state", Breaker, max, lambda breaker: breaker.level)
+        self._watch("sidecar_retry_budget_left", Budget, min, lambda budget: budget.left(now()))
+        self._watch("sidecar_bulkhead_in_use", Bulkhead, sum, lambda bulkhead: bulkhead.slots.taken)
+        self._watch("sidecar_bulkhead_slots", Bulkhead, sum, lambda bulkhead: bulkhead.slots.capacity)
+        self._watch("sidecar_bulkhead_waiting", Bulkhead, sum, lambda bulkhead: bulkhead.slots.waiting)
+
+        self._shared.metrics.watch_series("sidecar_rate_limit_used_ratio", self._ratios, self)
+
+    def _ratios(self) -> list[tuple[tuple[str, ...], float]]:
+        now = self._shared.clock.now()
+        lines = tuple(self.machines.all(Line))
+        return [((self._service, window), share) for _, line in lines for window, share in line.limiter.ratios(now)]
+
+    def _watch(
+        self, name: str, kind: type[M], merge: Callable[[Iterable[float]], float], read: Callable[[M], float]
+    ) -> None:
+        """Show one value for all machines of a kind; no series where there is none."""
+
+        def merged() -> list[tuple[tuple[str, ...], float]]:
+            values = [read(machine) for _, machine in tuple(self.machines.all(kind))]
+            return [((self._service,), merge(values))] if values else []
+
+        self._shared.metrics.watch_series(name, merged, self)
+
+
+def _scoped(scope: str, shown: dict[str, Any]) -> dict[str, Any]:
+    return {"route": scope, **shown} if scope else shown
