@@ -20,7 +20,7 @@ def has_rate_limit_headers(_: Stage, answer: Answer) -> str:
 
 def is_charge_made(stage: Stage, answer: Answer) -> str:
     """Check that the body arrived as sent, and that Location leads back through the sidecar."""
-    if _json(answer).get("asked") != BODY:
+    if json_of(answer).get("asked") != BODY:
         return "the vendor did not get the body as it was sent"
     return leads_back("Location")(stage, answer)
 
@@ -54,7 +54,7 @@ class leads_back:  # noqa: N801 - reads as a question: check=leads_back("Locatio
 
 def is_second_page(_: Stage, answer: Answer) -> str:
     """Check that the link led to the next page."""
-    return "" if _json(answer).get("page") == 2 else "the link did not lead to page 2"
+    return "" if json_of(answer).get("page") == 2 else "the link did not lead to page 2"
 
 
 def came_line_by_line(_: Stage, answer: Answer) -> str:
@@ -100,7 +100,8 @@ def spellings(token: bytes) -> list[bytes]:
     return [token, quote(token, safe="").encode(), *coded]
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def json_of(answer: Answer) -> dict[str, Any]:
+    """Give the JSON object that an answer is; empty when it is none."""
     try:
         said = json.loads(answer.body)
     except ValueError:
@@ -110,4 +111,4 @@ def _json(answer: Answer) -> dict[str, Any]:
 
 def _seen(answer: Answer, name: str) -> list[str]:
     """Give the values of a header that the vendor saw, from its echo."""
-    return [value for key, value in _json(answer).get("headers", []) if key.lower() == name]
+    return [value for key, value in json_of(answer).get("headers", []) if key.lower() == name]

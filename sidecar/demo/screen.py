@@ -6,9 +6,9 @@ from rich.table import Table
 
 from sidecar.demo.client import Ask
 from sidecar.demo.stage import Stage
-from sidecar.demo.step import Shown
+from sidecar.demo.step import Chapter, Shown
 
-WIDTHS = (4, 36, 7, 8, 8, 0)  # Columns before the last one, which takes the rest; 0 is any width.
+WIDTHS = (4, 37, 6, 8, 7, 0)  # Columns before the last one, which takes the rest; 0 is any width.
 TITLES = ("", "the app called", "status", "attempts", "time", "what the sidecar did")
 
 
@@ -25,52 +25,60 @@ class Screen:
         self.say(f"vendor   {stage.vendor.url}, wants a bearer token that only the sidecar has")
         self.say(f"sidecar  {stage.client.egress}/payments/...")
         self.say(f"log      {stage.log_file}")
+        self.say(f"config   {stage.config_file}")
         self.say("")
         self._row(TITLES, "bold")
 
+    def begin(self, chapter: Chapter) -> None:
+        """Head the steps that belong together."""
+        self.say("")
+        self._console.print(f"[bold]{escape(chapter.title)}[/bold]")
+
     def show(self, shown: Shown) -> None:
-        """Show one call."""
-        answer = shown.answer
+        """Show one step."""
+        answer = shown.answers[-1]
         said = shown.problem or shown.step.did
         if code := answer.header("Sidecar-Error"):
             said = f"{said} ({code})"
         self._row(
             (
                 "FAIL" if shown.problem else "ok",
-                f"{shown.ask.method} {_where(shown.ask)}",
+                f"{shown.ask.method} {_where(shown.ask)}{f' x{shown.step.times}' if shown.step.times > 1 else ''}",
                 str(answer.status or "-"),
-                answer.header("Sidecar-Attempts") or "-",
-                f"{answer.seconds * 1000:.0f} ms",
+                "-" if shown.attempts is None else str(shown.attempts),
+                f"{shown.seconds * 1000:.0f} ms",
                 f"{shown.step.title}: {said}",
             ),
             "red" if shown.problem else "yellow" if shown.step.code else "green",
         )
 
-    def close(self, shown: list[Shown], expected: int) -> None:
+    def close(self, shown: list[Shown]) -> None:
         """Say how it went."""
         held = sum(not one.problem for one in shown)
         self.say("")
         for one in shown:
             if one.problem:
                 self.say(f"did not hold: {one.step.title}: {one.problem}")
-        self.say(f"{held} of {expected} calls came out as expected")
+        self.say(f"{held} of {len(shown)} steps came out as expected")
 
     def invite(self, stage: Stage) -> None:
         """Print what to try by hand."""
         egress, admin, telemetry = (
             f"http://localhost:{stage.ports[name]}" for name in ("egress", "admin", "telemetry")
         )
-        payments = f"{egress}/payments"
+        payments, down = f"{egress}/payments", f"{egress}/down"
         self.say("\nTry it yourself; Ctrl-C ends the demo:\n")
         for line in (
             f"curl -i {payments}/v1/echo",
             f"curl -i http://payments.localhost:{stage.ports['egress']}/v1/charges",
             f"curl -i -x {egress} {stage.vendor.url}/v1/pages",
             f"curl -i -H 'Sidecar-Timeout: 500ms' {payments}/v1/faults/slow",
-            f"curl -i {payments}/v1/faults/429    # 500, drop, garbage",
-            f"curl -i {payments}/v1/flaky         # again and again: now and then slow, 429, 500, dropped",
             f"curl -N {payments}/v1/stream",
-            f"curl -s {admin}/api/services",
+            f"curl -i {egress}/flaky/v1/flaky       # again and again; the vendor fails, the app does not see it",
+            f"curl -i {egress}/flaky/v1/faults/500  # 429, drop, garbage, slow: it does not get better",
+            f"for i in 1 2 3 4 5 6; do curl -so /dev/null -w '%{{http_code}}\\n' {down}/v1/faults/500; done",
+            f"""curl -sX POST -d '{{"state":"open"}}' {admin}/api/services/payments/circuit  # and "auto" again""",
+            f"curl -s {admin}/api/services  # the machines of each policy; {admin}/ is a page of the same",
             f"curl -s {telemetry}/metrics",
             f"tail -f {stage.log_file}",
         ):

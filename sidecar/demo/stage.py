@@ -10,10 +10,12 @@ from pathlib import Path
 from sidecar.app import App
 from sidecar.config.problem import ConfigError
 from sidecar.core.clock import Clock
+from sidecar.core.units import Duration
 from sidecar.demo.client import Answer, Client
 from sidecar.demo.vendor import Vendor
 
 CONFIG_NAME = "sidecar.toml"
+PRESETS = "providers"
 LOG = "sidecar.log"
 PORTS = {"egress": 4000, "admin": 4001, "telemetry": 4002}
 
@@ -21,6 +23,7 @@ CONFIG = """\
 # The config of the demo; the secret itself stands in its own file.
 [sidecar]
 environment = "demo"
+providers_dir = "providers"  # What all services below have in common: this vendor's address and credential.
 
 [listen]
 egress = ["127.0.0.1:{egress}"]
@@ -32,12 +35,50 @@ kind = "file"
 path = "{secrets}"
 
 [services.payments]
+provider = "vendor"
+timeout = "5s"
+allow = ["GET /v1/**", "POST /v1/charges"]
+
+# Each of the others shows one policy, on a vendor that misbehaves; what would interfere with it is off.
+[services.flaky]
+provider = "vendor"
+retry = {{ backoff = "100ms", budget_min = 10 }}  # Here most calls fail, so the usual budget would be used up.
+circuit_breaker = false
+
+[services.flaky.routes.refunds]
+match = "POST /v1/refunds"
+idempotency = {{ header = "Idempotency-Key" }}
+
+[services.metered]  # The vendor announces its limit; nobody wrote it down here.
+provider = "vendor"
+hints = {{ wait_max = "3s" }}
+
+[services.agreed]
+provider = "vendor"
+rate_limit = {{ rate = "3/min", burst = 3 }}
+
+[services.down]
+provider = "vendor"
+retry = false
+circuit_breaker = {{ calls_min = 4, open_for = "{open_for}" }}
+
+[services.uneven]
+provider = "vendor"
+hedge = {{ samples_min = 5, delay_min = "200ms" }}
+
+[services.catalog]
+provider = "vendor"
+coalesce = {{}}
+"""
+
+PRESET = """\
+# A preset of the user's own: what stands here holds for every service that names it.
 base_url = "{vendor}"
 allow_private = true  # The vendor of the demo is on loopback; a real one is not.
 auth = {{ kind = "bearer", secret = "files:vendor-token" }}
-timeout = "5s"
-allow = ["GET /v1/**", "POST /v1/charges"]
 """
+
+OPEN_FOR = 0.5  # Seconds for which the circuit stays open in the demo; up to a fifth more, by chance.
 
 
 class Stage:
@@ -50,7 +91,7 @@ class Stage:
         self.ports = ports
         self.log_file = directory / LOG
         self.config_file = directory / CONFIG_NAME
-        self.answers: list[Answer] = []  # Everything the app got, in order; as many as there are steps.
+        self.answers: list[Answer] = []  # Everything the app got, in order; as many as the steps make calls.
 
     @property
     def taken(self) -> dict[str, int]:
@@ -114,5 +155,8 @@ def _keep_secret(directory: Path, vendor: Vendor) -> None:
 
 
 def _configure(directory: Path, vendor: Vendor, ports: dict[str, int]) -> None:
-    text = CONFIG.format(**ports, secrets=directory / "secrets", vendor=vendor.url)
+    presets = directory / PRESETS
+    presets.mkdir(exist_ok=True)
+    (presets / "vendor.toml").write_text(PRESET.format(vendor=vendor.url))
+    text = CONFIG.format(**ports, secrets=directory / "secrets", open_for=Duration(OPEN_FOR))
     (directory / CONFIG_NAME).write_text(text)

@@ -10,7 +10,7 @@ from sidecar.core.clock import Clock, SystemClock
 from sidecar.demo.screen import Screen
 from sidecar.demo.stage import Stage, raised
 from sidecar.demo.step import Shown, play
-from sidecar.demo.steps import STEPS
+from sidecar.demo.story import STORY
 
 
 class Tour:
@@ -32,10 +32,12 @@ class Tour:
 
     async def _play(self, stage: Stage) -> None:
         shown: list[Shown] = []
-        for step in STEPS:
-            shown.append(await play(step, stage))
-            self._screen.show(shown[-1])
-        self._screen.close(shown, len(STEPS))
+        for chapter in STORY:
+            self._screen.begin(chapter)
+            for step in chapter.steps:
+                shown.append(await play(step, stage))
+                self._screen.show(shown[-1])
+        self._screen.close(shown)
         self.exit_code = 1 if any(one.problem for one in shown) else 0
 
 

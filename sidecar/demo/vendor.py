@@ -2,7 +2,7 @@
 
 It wants `Authorization: Bearer <token>`, with a token made at run time; it announces its rate limit; and each fault
 that a vendor may show has an address of its own. Nothing is left to chance, so `sidecar demo --once` tells the same
-story each time.
+story each time; what it remembers from call to call is in `memory.py`.
 """
 
 import hmac
@@ -15,20 +15,21 @@ from aiohttp import web
 
 from sidecar.core.clock import Clock
 from sidecar.core.secret import Secret
+from sidecar.demo.memory import METERED, Meter, Payouts, Turns
 
 SLOW = 3.0  # Seconds: longer than anybody who sends Sidecar-Timeout: 500ms waits.
 SLOWISH = 0.3  # Seconds: a slow day, but an answer.
 EVENT_EVERY = 0.05  # Seconds between two server-sent events.
 EVENTS = 5
 PAGES = 3
-RATE_LIMIT = 100  # Per minute, as announced; counted, not enforced.
-RATE_WINDOW = 60.0
 RETRY_AFTER = 1  # Seconds, as announced with a 429.
 BODY_MAX = 64 * 1024  # Larger: 413.
 STOP_MAX = 1.0  # Seconds that open answers get when the vendor stops.
 
-# What /v1/flaky does, call by call, then from the beginning again.
+# What these do, call by call; then from the beginning again, but for the outage, which is over for good.
 FLAKY = ("fine", "500", "fine", "429", "fine", "drop", "fine", "slowish")
+UNEVEN = ("fine",) * 5 + ("slow",)
+OUTAGE = ("500",) * 4
 
 Answer = web.StreamResponse
 Play = Callable[[web.Request], Awaitable[Answer]]
@@ -41,9 +42,15 @@ class Vendor:
         self.token = Secret(secrets.token_hex(24).encode(), version="made for this demo")
         self.url = ""
         self.calls = 0
+        self.payouts = Payouts()
         self._clock = clock
-        self._flaky_calls = 0
+        self._meter = Meter()
+        self._metered = Meter(*METERED)
+        self._flaky_turns = Turns(FLAKY)
+        self._uneven_turns = Turns(UNEVEN)
+        self._outage_turns = Turns(OUTAGE, afterwards="fine")
         self._charges = 0
+        self._slowish_calls = 0
         self._faults: dict[str, Play] = {
             "slow": self._slow,
             "429": self._too_many,
@@ -71,6 +78,11 @@ class Vendor:
         application.router.add_get("/v1/charges/{id}", self._show_charge)
         application.router.add_get("/v1/slow", self._slowish)
         application.router.add_get("/v1/flaky", self._flaky)
+        application.router.add_get("/v1/uneven", self._uneven)
+        application.router.add_get("/v1/outage", self._outage)
+        application.router.add_get("/v1/metered", self._metered_call)
+        application.router.add_post("/v1/payouts", self._pay_out)
+        application.router.add_post("/v1/refunds", self._pay_out)
         application.router.add_get("/v1/stream", self._stream)
         application.router.add_get("/v1/redirect", self._redirect)
         application.router.add_get("/v1/pages", self._page)
@@ -80,8 +92,9 @@ class Vendor:
 
     @web.middleware
     async def _at_the_door(self, request: web.Request, handler: Play) -> Answer:
-        """Check the credential, and announce the rate limit on every answer."""
+        """Check the credential, and announce the rate limit on every answer that does not announce one of its own."""
         self.calls += 1
+        self._meter.count(self._clock.wall())
         if not self._is_entitled(request):
             answer: Answer = _json(
                 {"error": "no valid bearer token"}, status=401, headers={"WWW-Authenticate": "Bearer"}
@@ -91,7 +104,7 @@ class Vendor:
                 answer = await handler(request)
             except web.HTTPException as refusal:
                 answer = _json({"error": refusal.reason}, status=refusal.status)
-        if not answer.prepared:
+        if not answer.prepared and "X-RateLimit-Limit" not in answer.headers:
             answer.headers.update(self._rate_headers())
         return answer
 
@@ -102,12 +115,7 @@ class Vendor:
         return len(said) == 1 and hmac.compare_digest(said[0].encode("utf-8", "surrogateescape"), wanted)
 
     def _rate_headers(self) -> dict[str, str]:
-        now = self._clock.wall()
-        return {
-            "X-RateLimit-Limit": str(RATE_LIMIT),
-            "X-RateLimit-Remaining": str(RATE_LIMIT - 1 - (self.calls - 1) % RATE_LIMIT),
-            "X-RateLimit-Reset": str(int(now - now % RATE_WINDOW + RATE_WINDOW)),  # Unix seconds, as GitHub sends it.
-        }
+        return self._meter.headers(self._clock.wall())
 
     # What works.
 
@@ -131,8 +139,18 @@ class Vendor:
         return _json({"id": request.match_info["id"], "currency": "eur"})
 
     async def _slowish(self, _: web.Request) -> Answer:
+        self._slowish_calls += 1
+        said = {"ok": True, "took_s": SLOWISH, "call": self._slowish_calls}
         await self._clock.sleep(SLOWISH)
-        return _json({"ok": True, "took_s": SLOWISH})
+        return _json(said)
+
+    async def _metered_call(self, request: web.Request) -> Answer:
+        """Allow so many calls in a window of the clock, say so in each answer, and refuse the others."""
+        wall = self._clock.wall()
+        is_within = self._metered.count(wall)
+        answer = _json({"ok": True}) if is_within else await self._too_many(request)
+        answer.headers.update(self._metered.headers(wall))
+        return answer
 
     async def _stream(self, request: web.Request) -> Answer:
         """Send server-sent events with a pause after each, as a language model does."""
@@ -167,14 +185,25 @@ class Vendor:
     # What does not.
 
     async def _flaky(self, request: web.Request) -> Answer:
-        """Go through FLAKY, one entry per call."""
-        turn = FLAKY[self._flaky_calls % len(FLAKY)]
-        self._flaky_calls += 1
+        return await self._play(self._flaky_turns, request)
+
+    async def _uneven(self, request: web.Request) -> Answer:
+        return await self._play(self._uneven_turns, request)
+
+    async def _outage(self, request: web.Request) -> Answer:
+        return await self._play(self._outage_turns, request)
+
+    async def _play(self, turns: Turns, request: web.Request) -> Answer:
+        """Do what this call's turn is."""
+        turn = turns.take()
         if turn == "fine":
-            return _json({"ok": True, "call": self._flaky_calls})
-        if turn == "slowish":
-            return await self._slowish(request)
-        return await self._faults[turn](request)
+            return _json({"ok": True, "call": turns.calls})
+        return await (self._slowish(request) if turn == "slowish" else self._faults[turn](request))
+
+    async def _pay_out(self, request: web.Request) -> Answer:
+        """Pay out, and lose the answer: only who asks again with the same key learns of it, and is not paid twice."""
+        paid = self.payouts.pay(request.headers.get("Idempotency-Key"))
+        return await self._drop(request) if paid is None else _json(paid, status=201)
 
     async def _fault(self, request: web.Request) -> Answer:
         play = self._faults.get(request.match_info["fault"])

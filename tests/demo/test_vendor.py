@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.demo.vendor import EVENT_EVERY, EVENTS, FLAKY, RATE_LIMIT, SLOW, SLOWISH, Vendor
+from sidecar.demo.memory import METERED
+from sidecar.demo.vendor import EVENT_EVERY, EVENTS, FLAKY, OUTAGE, SLOW, SLOWISH, UNEVEN, Vendor
 from tests.kit.app import App, Reply
 from tests.kit.clock import ManualClock
 from tests.kit.message import CutOff, NotHttp
@@ -83,8 +84,8 @@ async def test_charges_are_listed_with_the_rate_limit_announced(vendor: Vendor) 
     """The headers by which a limiter can adapt, as GitHub sends them."""
     first, second = await ask(vendor, "/v1/charges"), await ask(vendor, "/v1/charges")
     assert [charge["id"] for charge in first.json()["data"]] == ["ch_1", "ch_2", "ch_3"]
-    assert first.value("X-RateLimit-Limit") == str(RATE_LIMIT)
-    assert [reply.value("X-RateLimit-Remaining") for reply in (first, second)] == ["99", "98"]
+    assert first.value("X-RateLimit-Limit") == "1000"
+    assert [reply.value("X-RateLimit-Remaining") for reply in (first, second)] == ["999", "998"]
     assert first.value("X-RateLimit-Reset") == "1767225660"
 
 
@@ -192,6 +193,46 @@ async def test_flaky_goes_through_its_moods_in_order_and_begins_again(vendor: Ve
         except CutOff:
             seen.append("cut")
     assert seen == ["200", "500", "200", "429", "200", "cut", "200", "0.3", "200"]
+
+
+async def test_uneven_is_slow_now_and_then(vendor: Vendor, clock: WatchedClock) -> None:
+    """So that an attempt beside the slow one is worth it."""
+    for _ in UNEVEN[:-1]:
+        assert (await ask(vendor, "/v1/uneven")).status == 200
+        assert not clock.asleep.is_set()
+    assert (await asked_in_time(vendor, clock, "/v1/uneven", SLOW)).json()["took_s"] == SLOW
+    assert (await ask(vendor, "/v1/uneven")).json()["call"] == len(UNEVEN) + 1
+
+
+async def test_an_outage_is_over_for_good(vendor: Vendor) -> None:
+    """What a circuit opens on, and closes after."""
+    seen = [(await ask(vendor, "/v1/outage")).status for _ in range(2 * len(OUTAGE))]
+    assert seen == [500] * len(OUTAGE) + [200] * len(OUTAGE)
+
+
+async def test_a_metered_address_announces_its_own_limit_and_keeps_to_it(vendor: Vendor, clock: WatchedClock) -> None:
+    """A sidecar that does not listen gets 429 here, until the window is over."""
+    limit, seconds = METERED
+    replies = [await ask(vendor, "/v1/metered") for _ in range(limit + 1)]
+    assert [reply.status for reply in replies] == [200] * limit + [429]
+    assert [reply.value("X-RateLimit-Remaining") for reply in replies[-2:]] == ["0", "0"]
+    assert replies[0].values("X-RateLimit-Limit") == [b"%d" % limit]
+    assert int(replies[0].value("X-RateLimit-Reset")) == clock.wall() + seconds
+    await clock.advance(seconds)
+    assert (await ask(vendor, "/v1/metered")).status == 200
+
+
+async def test_a_payout_is_made_and_its_answer_lost_unless_the_key_is_known(vendor: Vendor) -> None:
+    """The case for which idempotency keys were invented."""
+    for _ in range(2):
+        with pytest.raises(CutOff):
+            await ask(vendor, "/v1/payouts", method="POST")
+    assert vendor.payouts.made == 2
+    with pytest.raises(CutOff):
+        await ask(vendor, "/v1/payouts", "Idempotency-Key: one", method="POST")
+    again = await ask(vendor, "/v1/refunds", "Idempotency-Key: one", method="POST")
+    assert (again.status, again.json()) == (201, {"id": "po_3", "idempotency_key": "one", "requests": 2})
+    assert vendor.payouts.made == 3
 
 
 async def test_unknown_addresses_and_large_bodies_are_refused_as_json(vendor: Vendor) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-TOUR_MAX = 30.0  # Seconds; it takes two.
+TOUR_MAX = 30.0  # Seconds; it takes five.
 
 
 async def demo(*arguments: str) -> asyncio.subprocess.Process:
@@ -20,14 +20,14 @@ async def demo(*arguments: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def test_the_demo_shows_every_call_and_ends_well() -> None:
+async def test_the_demo_shows_every_step_and_ends_well() -> None:
     """`sidecar demo --once` is what a newcomer and CI run: exit code 0, and every expectation held."""
     tour = await demo("--once")
     async with asyncio.timeout(TOUR_MAX):
         raw, _ = await tour.communicate()
     output = raw.decode()
     assert tour.returncode == 0, output
-    assert re.search(r"^(\d+) of \1 calls came out as expected$", output, re.MULTILINE), output
+    assert re.search(r"^(\d+) of \1 steps came out as expected$", output, re.MULTILINE), output
     assert "\x1b" not in output, "a pipe is not a terminal"
     assert "Traceback" not in output
     # The credential is 48 hexadecimal digits made at run time; nothing of that shape may be shown.

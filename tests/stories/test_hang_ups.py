@@ -17,6 +17,7 @@ from tests.kit.vendor import Vendor, answer
 CALLS = 240
 AT_ONCE = 12  # With three connections to the vendor, so that some wait in line when they are given up.
 SERVICE = """
+circuit_breaker = false
 timeout = "300ms"
 idle_timeout = "300ms"
 connect_timeout = "300ms"

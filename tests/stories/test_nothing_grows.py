@@ -78,7 +78,7 @@ async def test_calls_leave_no_memory_behind(tmp_path: Path) -> None:
     """Neither names nor ids nor failures pile up: what is kept has a bound, and calls keep nothing."""
     tracemalloc.start()
     try:
-        async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod:
+        async with Vendor(play) as vendor, Pod(tmp_path, vendor, service="circuit_breaker = false") as pod:
             seen = []
             for _ in range(2):
                 for _ in range(CALLS):

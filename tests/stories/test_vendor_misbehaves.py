@@ -21,6 +21,7 @@ ANSWERS = {
     "chunked": answer(chunks=[b"he", b"llo"], trailers=[(b"X-Sum", b"1")]),
     "close": b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\nhello",
 }
+ALWAYS = "circuit_breaker = false"  # What such a vendor would open.
 PROBLEMS = {"upstream_reset": 502, "upstream_protocol": 502, "deadline_exceeded": 504}
 
 
@@ -96,7 +97,7 @@ async def test_breaking_off_at_each_byte_is_never_a_clean_end(framing: str, how:
     head_end = sent.index(b"\r\n\r\n") + 4
     faulty = Faulty(sent, how)
     service = 'timeout = "300ms"\nidle_timeout = "300ms"'
-    async with Vendor(faulty.play) as vendor, Pod(tmp_path, vendor, service=service) as pod:
+    async with Vendor(faulty.play) as vendor, Pod(tmp_path, vendor, service=f"{ALWAYS}\n{service}") as pod:
         replies = await ask_beside(pod, range(len(sent)))
         for position, reply in replies.items():
             if position < head_end:
@@ -120,7 +121,7 @@ async def test_an_old_app_sees_the_break_as_well(tmp_path: Path) -> None:
     """To HTTP/1.0 the end of the connection is the end of the body, so a break is a reset."""
     sent = ANSWERS["chunked"]
     faulty = Faulty(sent, "close")
-    async with Vendor(faulty.play) as vendor, Pod(tmp_path, vendor) as pod:
+    async with Vendor(faulty.play) as vendor, Pod(tmp_path, vendor, service=ALWAYS) as pod:
         async with pod.app() as app:
             await app.send(b"GET /vendor/%d HTTP/1.0\r\nHost: localhost\r\n\r\n" % (len(sent) - 14))
             reply = await app.read_answer()
@@ -165,7 +166,7 @@ async def test_nothing_of_a_malformed_answer_reaches_the_app(tmp_path: Path) -> 
             if which in MALFORMED:
                 await exchange.close()
 
-    async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod:
+    async with Vendor(play) as vendor, Pod(tmp_path, vendor, service=ALWAYS) as pod:
         for which in MALFORMED:
             reply = await ask(pod, "/vendor/" + which.replace(" ", "%20"))
             assert_problem(reply, "upstream_protocol")
@@ -196,7 +197,7 @@ async def test_a_malformed_body_is_cut_off_where_it_went_wrong(tmp_path: Path) -
             await exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", MALFORMED_BODIES[which])
             await exchange.close()
 
-    async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod:
+    async with Vendor(play) as vendor, Pod(tmp_path, vendor, service=ALWAYS) as pod:
         for which in MALFORMED_BODIES:
             reply = await ask(pod, "/vendor/" + which.replace(" ", "%20"))
             assert (reply.status, reply.is_cut_off) == (200, True), which
@@ -218,7 +219,7 @@ async def test_surplus_bytes_never_reach_the_next_call(surplus: bytes, tmp_path:
         own = exchange.request.target.removeprefix(b"/")
         await exchange.send(answer(own) + surplus)
 
-    async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod:
+    async with Vendor(play) as vendor, Pod(tmp_path, vendor, service=ALWAYS) as pod:
         async with pod.app() as app:
             for turn in range(5):
                 reply = await app.ask("GET", f"/vendor/{turn}")
@@ -236,7 +237,7 @@ async def test_bytes_while_idle_never_reach_the_next_call(tmp_path: Path) -> Non
             await speak.wait()
             await exchange.send(answer(CANARY))
 
-    async with Vendor(play) as vendor, Pod(tmp_path, vendor) as pod:
+    async with Vendor(play) as vendor, Pod(tmp_path, vendor, service=ALWAYS) as pod:
         async with pod.app() as app:
             assert (await app.ask("GET", "/vendor/")).body == b"own"
             speak.set()
@@ -254,7 +255,7 @@ async def test_an_answer_before_the_request_is_not_taken(tmp_path: Path) -> None
             await exchange.send(answer(CANARY, headers=[(b"X", b"1")]) * 2)
             await exchange.read_some()
 
-    async with Vendor(play, reads=False) as vendor, Pod(tmp_path, vendor, service='timeout = "1s"') as pod:
+    async with Vendor(play, reads=False) as vendor, Pod(tmp_path, vendor, service=f'{ALWAYS}\ntimeout = "1s"') as pod:
         for _ in range(3):
             reply = await ask(pod, "/vendor/", "POST")
             # On a fresh connection nobody can tell an early answer from a very fast one; a second one must not stay.
