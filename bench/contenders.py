@@ -32,9 +32,11 @@ def known(d: Path, *, tls: bool, python: str) -> dict[str, Contender]:
     envoy = f"envoy -c {_envoy_config(d, tls=tls)} --concurrency 1 --log-level error --use-dynamic-base-id"
     caddy = f"caddy run --config {_caddy_config(d, tls=tls)}"
     floor = f"{sys.executable} -m bench.floor {{}} {origin.base_url(tls=tls)} {d}/cert.pem"
-    sidecar = sidecar_config.command(sidecar_config.config(d, origin.base_url(tls=tls)), python)
-    first = sidecar_config.SOURCES
-    sources = sidecar_config.config(d, origin.base_url(tls=tls), first_port=first)
+    vendor, resilient = origin.base_url(tls=tls), sidecar_config.RESILIENT
+    sidecar = sidecar_config.command(sidecar_config.config(d, vendor, resilient), python)
+    first, bare = sidecar_config.SOURCES, sidecar_config.BARE
+    sources = sidecar_config.config(d, vendor, resilient, first_port=first)
+    plain = sidecar_config.config(d, vendor, sidecar_config.PLAIN, first_port=bare)
     return {
         "nginx": _at(NGINX, f"nginx -c {_nginx_config(d, tls=tls)}"),
         "envoy": _at(ENVOY, envoy),
@@ -44,6 +46,11 @@ def known(d: Path, *, tls: bool, python: str) -> dict[str, Contender]:
             sidecar_config.command(sources, python, is_from_sources=True),
             f"http://127.0.0.1:{first}/bench/v1/x",
             f"http://127.0.0.1:{first + 2}/readyz",
+        ),
+        "sidecar_bare": Contender(
+            sidecar_config.command(plain, python),
+            f"http://127.0.0.1:{bare}/bench/v1/x",
+            f"http://127.0.0.1:{bare + 2}/readyz",
         ),
         "floor_web_server": _at(FLOOR, floor.format(FLOOR)),
         "floor_own_door": _at(OWN_FLOOR, floor.format(OWN_FLOOR) + " --own-door"),

@@ -44,7 +44,7 @@ http {{
    if ($http_authorization = "") {{ return 401; }}
    default_type application/json;
    add_header X-RateLimit-Limit 5000000; add_header X-RateLimit-Remaining 4999999;
-   add_header X-RateLimit-Reset 1900000000;
+   add_header X-RateLimit-Reset 60;
    return 200 '{PAYLOAD}';
   }}
  }}

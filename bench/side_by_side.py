@@ -22,7 +22,7 @@ from bench.output import print_result
 from bench.processes import Process, Processes, cores, require_free
 from bench.scratch import scratch
 
-DEFAULT = "nginx,envoy,caddy,sidecar,sidecar_sources,floor_web_server,floor_own_door"
+DEFAULT = "nginx,envoy,caddy,sidecar,sidecar_bare,sidecar_sources,floor_web_server,floor_own_door"
 MEDIANS = ("cpu_us", "rps", "p50_us", "p99_us", "rss_mib")
 COLUMNS = ("cpu_us", "rps", "p50_us", "p99_us", "rss_idle_mib", "rss_mib", "ready_s", "errors")
 READY_MAX = 30.0

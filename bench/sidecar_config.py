@@ -12,6 +12,7 @@ from bench.scratch import write
 
 EGRESS, ADMIN, TELEMETRY = 9105, 9106, 9107
 SOURCES = 9115  # First port of the sources as a contender beside the compiled package; admin and telemetry follow.
+BARE = 9118  # The same for the one without resilience.
 COMPILED = ROOT / "bench" / ".work" / "compiled"
 URL = f"http://127.0.0.1:{EGRESS}/bench"
 READY_URL = f"http://127.0.0.1:{TELEMETRY}/readyz"
@@ -23,6 +24,16 @@ class Sidecar:
 
     process: Process
     ready_s: float  # From its start to the first 200 of /readyz.
+
+
+# All permits are free, so that what is measured is the asking and not a wait.
+RESILIENT = 'rate_limit = { rate = "1000000/s" }'
+PLAIN = """\
+retry = false
+circuit_breaker = false
+bulkhead = false
+hints = false
+"""
 
 
 def start(
@@ -48,7 +59,7 @@ def command(path: Path, python: str, flags: str = "", *, is_from_sources: bool =
 
 
 def config(scratch: Path, base_url: str, options: str = "", first_port: int = EGRESS) -> Path:
-    """Write the config: one service with a bearer token, everything else at its default; `options` stand at its end."""
+    """Write the config: one service with a bearer token, the rest at its default; `options` stand at its end."""
     egress, admin, telemetry = range(first_port, first_port + 3)
     text = f"""
 [sidecar]

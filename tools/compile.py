@@ -20,10 +20,19 @@ ROOT = Path(__file__).resolve().parent.parent
 # holds msgspec structs (their order is lost) and what tests stand in for (pool.py takes any connection).
 # mypyc runs a call in the bound of a slice twice when it slices a memoryview; a test sees to it that none stands here.
 HOT = {
-    "core": ["alarm", "body", "call", "headers", "ids", "paths", "query"],
+    "core": ["advice", "alarm", "body", "call", "headers", "ids", "paths", "query", "recent", "rolling"],
     "upstream": ["answer", "connection", "limits", "transport"],
+    "upstream/hints": (
+        "allowance counted dialect document doubts expression interpreter numbers signal state structured times"
+    ).split(),
     "downstream": ["connection", "exchange", "fields", "limits", "reader", "request", "respond", "router"],
     "layers": ["body_bound", "credentials", "deadline", "observe", "rewrite"],
+    "layers/retry": ["backoff", "budget", "layer", "replay"],
+    "layers/circuit_breaker": ["breaker", "layer"],
+    "layers/rate_limit": (
+        "adaptive allowance announced bucket ear gauge layer limiter line mirror near quota resources sliding window"
+    ).split(),
+    "layers/bulkhead": ["bulkhead", "layer", "slots"],
     "auth": ["credential"],
 }
 
