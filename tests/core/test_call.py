@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 
 from sidecar.core.body import Body
 from sidecar.core.call import AttemptRecord, Call
 from sidecar.core.outcome import Outcome
+from tests.kit.fields import fields_of
 
 
 @pytest.fixture
@@ -98,13 +101,25 @@ def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(cal
         "_endings", "backoff_s", "error_code", "error_detail", "is_observed", "not_retried", "outcome",
         "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s", "waited_slot_s",
     }  # fmt: skip
-    described = [name for name in Call.__slots__ if name not in own]
-    for name in described:
-        setattr(call, name, object())
-    attempt = call.attempt()
-    assert [name for name in described if getattr(attempt, name) is not getattr(call, name)] == []
+    described = [name for name in fields_of(Call) if name not in own]
     fresh = Call("crm", "GET", b"/", [], Body.of(b""))
+    for name in described:
+        setattr(call, name, another(name, getattr(fresh, name)))
+    attempt = call.attempt()
+    assert [name for name in described if getattr(attempt, name) != getattr(call, name)] == []
+    assert [name for name in described if getattr(call, name) == getattr(fresh, name)] == []
     assert [name for name in own if getattr(attempt, name) != getattr(fresh, name)] == []
+
+
+def another(name: str, value: Any) -> Any:
+    """Give a value of the field's kind that it does not have by itself."""
+    if value is None:
+        return {"attempts_max": 2, "timeout_asked": 1.5}.get(name, b"other")
+    if isinstance(value, Body):
+        return Body.of(b"other")
+    if isinstance(value, list):
+        return [(b"Other", b"1")] if name != "attempts" else [AttemptRecord()]
+    return {bool: True, float: 7.5, str: "other", bytes: b"other"}[type(value)]
 
 
 def test_the_waits_of_all_attempts_add_up_and_the_last_step_is_the_calls(call: Call) -> None:

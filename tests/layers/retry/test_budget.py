@@ -1,4 +1,6 @@
+from sidecar.core.rolling import RollingCounts
 from sidecar.layers.retry.budget import WINDOW, Budget
+from tests.kit.fields import fields_of
 
 AT = 1000.0
 
@@ -123,5 +125,5 @@ def test_looking_changes_nothing() -> None:
 
 def all_of(budget: Budget) -> list[object]:
     """Give all that a budget holds."""
-    held = [budget._permits, budget._filled_at, *(getattr(budget._counts, name) for name in budget._counts.__slots__)]
+    held = [budget._permits, budget._filled_at, *(getattr(budget._counts, name) for name in fields_of(RollingCounts))]
     return [list(one) if isinstance(one, list) else one for one in held]
