@@ -6,10 +6,12 @@ Each step has a time limit of its own; the deadline of the call bounds them all.
 """
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohappyeyeballs import start_connection
 
@@ -28,6 +30,30 @@ SHUTDOWN_MAX = 1.0  # Seconds that a vendor has to return our close_notify; then
 _NEVER_FIRST = 3600.0  # The loop's own handshake limit, which must not act before ours.
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class _Connecting:
+    """The one thing that `start_connection` asks of the loop it is given.
+
+    uvloop's own looks up even an address, in its few threads; a name server that does not answer for one vendor holds
+    them all, and nobody would get to any other.
+    """
+
+    @staticmethod
+    async def sock_connect(sock: socket.socket, address: tuple[Any, ...]) -> None:
+        """Connect a socket that does not block. Raises OSError."""
+        code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            loop = asyncio.get_running_loop()
+            is_writable = asyncio.Event()
+            loop.add_writer(sock, is_writable.set)
+            try:
+                await is_writable.wait()
+            finally:
+                loop.remove_writer(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
 
 
 class Dialer:
@@ -131,7 +157,8 @@ class Dialer:
             record.connect_s = self._clock.now() - started_at
 
     async def _open(self, addresses: list[AddrInfo]) -> socket.socket:
-        sock = await start_connection(addresses, happy_eyeballs_delay=FALLBACK_DELAY, interleave=1)
+        loop = cast("asyncio.AbstractEventLoop", _Connecting)
+        sock = await start_connection(addresses, happy_eyeballs_delay=FALLBACK_DELAY, interleave=1, loop=loop)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._proxy is not None:

@@ -110,7 +110,7 @@ class Standing:
         """Have the service configured anew."""
         self.pod._service = with_circuit(service)
         self.pod.write_config()
-        assert (await self.pod.play(self.pod.sidecar.reload()))["ok"]
+        assert (await self.pod.sidecar.reload())["ok"]
 
     # What people see.
 
@@ -122,27 +122,19 @@ class Standing:
 
     async def admin(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Ask the admin API; gives status and JSON."""
-
-        async def asking() -> tuple[int, Any]:
-            async with (
-                aiohttp.ClientSession(f"http://{self.pod.sidecar.address('admin')}") as session,
-                session.request(method, path, json=body) as response,
-            ):
-                return response.status, await response.json()
-
-        return await self.pod.play(asking())
+        async with (
+            aiohttp.ClientSession(f"http://{self.pod.sidecar.address('admin')}") as session,
+            session.request(method, path, json=body) as response,
+        ):
+            return response.status, await response.json()
 
     async def metrics(self) -> str:
         """Scrape."""
-
-        async def scraping() -> str:
-            async with (
-                aiohttp.ClientSession(f"http://{self.pod.sidecar.address('telemetry')}") as session,
-                session.get("/metrics") as response,
-            ):
-                return await response.text()
-
-        return await self.pod.play(scraping())
+        async with (
+            aiohttp.ClientSession(f"http://{self.pod.sidecar.address('telemetry')}") as session,
+            session.get("/metrics") as response,
+        ):
+            return await response.text()
 
     async def lines(self, msg: str) -> list[Line]:
         """Give the lines of one kind."""
@@ -150,7 +142,7 @@ class Standing:
 
     async def calls(self, count: int = 1) -> list[Line]:
         """Give the canonical lines, once there are `count`."""
-        return await self.pod.play(self.pod.calls(count))
+        return await self.pod.calls(count)
 
     def counted(self, metric: str, *labels: str) -> int:
         """Read a counter of the service."""

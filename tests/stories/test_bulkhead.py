@@ -98,7 +98,7 @@ async def test_slow_downloads_fill_the_bulkhead(clock: ManualClock, tmp_path: Pa
         vendor.release("b")
         await pod.advance(0)
         assert held(pod) == (0, 0)
-        lines = await pod.play(pod.calls(4))
+        lines = await pod.calls(4)
         assert [line["code"] for line in lines if line["outcome"] == "rejected"] == ["bulkhead_full"]
         assert sorted(line["waited_slot_ms"] for line in lines) == pytest.approx([0, 0, 0, 1000], abs=1)
 
@@ -219,7 +219,6 @@ class Phase:
     before: tuple[bytes, ...] = ()  # Calls that are under way when it comes.
     request: bytes = GET % b"call"
     after: float = 0.0  # Seconds before the app hangs up.
-    step: str = ""  # The call is there, as seen by these: (metric of the snapshot, value).
     answers: bool = False  # The head is with the app.
 
 

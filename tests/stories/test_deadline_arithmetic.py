@@ -277,7 +277,7 @@ async def test_no_combination_of_waits_passes_the_deadline(case: Case, clock: Ma
             assert_named(reply, case)
         else:
             assert reply.value("Sidecar-Source") == "upstream"
-        lines = await pod.play(pod.calls(1 + sum(path in {"/done", "/used-up"} for path in case.before)))
+        lines = await pod.calls(1 + sum(path in {"/done", "/used-up"} for path in case.before))
         [line] = [line for line in lines if line["request_id"] == reply.value("X-Request-ID")]
         assert (line["total_ms"], line["code"]) == (pytest.approx(took * 1000, abs=1), case.code)
         if case.waited:

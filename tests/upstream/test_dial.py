@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -275,3 +277,30 @@ async def test_protocol_that_cannot_be_made_leaves_no_socket() -> None:
     async with serving(greet) as port, no_socket_left():
         with pytest.raises(RuntimeError, match="no memory"):
             await dialer(f"http://api.test:{port}").dial(broken, AttemptRecord(), NEVER)
+
+
+BY_ADDRESS = """
+import asyncio, socket, uvloop
+from pathlib import Path
+from sidecar.core.call import AttemptRecord
+from tests.upstream.dialing import NEVER, Recorder, dialer
+
+async def main():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dialing = dialer(f"http://127.0.0.1:{server.getsockname()[1]}")
+        transport, _ = await dialing.dial(Recorder, AttemptRecord(), NEVER)
+        transport.abort()
+    print(len(list(Path("/proc/self/task").iterdir())))
+
+uvloop.run(main())
+"""
+
+
+def test_connecting_to_an_address_takes_no_thread() -> None:
+    """Uvloop looks up even an address, in its four threads, and starts them for the first look-up of all.
+
+    Name servers that do not answer for one vendor hold these threads; with `sock_connect` of uvloop's own nobody got
+    to any other vendor meanwhile, not even to an address that was known.
+    """
+    ran = subprocess.run([sys.executable, "-c", BY_ADDRESS], capture_output=True, text=True, check=False, timeout=30)
+    assert (ran.stdout.strip(), ran.stderr) == ("1", "")
