@@ -40,11 +40,21 @@ class Told:
 class Advice:
     """What one answer says beside its content."""
 
-    __slots__ = ("doubts", "is_final", "is_near", "is_throttled", "retry_after", "should_retry", "told")
+    __slots__ = (
+        "doubts",
+        "is_final",
+        "is_near",
+        "is_throttled",
+        "is_worked_out",
+        "retry_after",
+        "should_retry",
+        "told",
+    )
 
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.retry_after: float | None = None  # Seconds from now, as the vendor asks; not capped.
+        self.is_worked_out = False  # The vendor did not say the wait itself; it follows from the end of a window.
         self.is_throttled = False  # The vendor refused for the sake of its limits.
         self.is_final = False  # Another attempt would end the same way.
         self.is_near = False  # The vendor says that its limit is close.

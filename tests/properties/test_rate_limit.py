@@ -233,7 +233,7 @@ def test_alone_with_the_vendor_a_window_is_never_passed(calls: list[tuple[float,
             if window is None:
                 window = Window(told, len(answers), -1.0, at, cost=1.0, pace_below=0.2, settle=0.02)
             else:
-                window.done(number, 1.0)
+                window.done(number, 1.0, at)
             window.hear(told, sent_at, 1.0, at, since=0.0, is_throttled=False)
         if window is None and sent >= min(limit, 5):
             continue  # Nothing is known yet, so it is not the window's fault.

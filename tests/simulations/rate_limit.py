@@ -4,14 +4,14 @@
 
 prints what came of it. Everything is the real thing but time and the vendor: layer, line, machines, and the
 interpreter that reads the headers. Refused by the vendor is what reached it and got 429; used is what it accepted, of
-what its limit allowed in the time.
+what its limit allowed in the time: a little over the whole where a minute touches 61 windows, or begins with a full
+bucket. Refused under 0.5 % and used at 97 % is the goal.
 """
 
 import asyncio
 import random
 import sys
-import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call, Reply
@@ -25,7 +25,7 @@ from sidecar.layers.rate_limit.line import Line
 from sidecar.layers.rate_limit.near import Near
 from sidecar.upstream.hints.config import Dialect, HintsConfig
 from sidecar.upstream.hints.interpreter import Interpreter
-from tests.simulations.vendors import ALL, EpochSeconds, Vendor
+from tests.simulations.vendors import BEYOND, GOAL, EpochSeconds, Vendor
 from tests.simulations.world import World, WorldClock, run, wait_until
 
 LATENCY = (0.020, 0.080)  # Seconds for both ways, each of which takes half at the least and at the most.
@@ -167,23 +167,19 @@ def simulate(
     return figures, made
 
 
-def main() -> Awaitable[None] | None:
-    """Print the table."""
+def main() -> None:
+    """Print the tables; the arguments are seeds."""
     seeds = [int(seed) for seed in sys.argv[1:]] or [1]
     for is_even in (False, True):
         print(f"\n150/s {'evenly' if is_even else 'by chance (Poisson)'} for 60 s against 100/s\n{HEAD}")
-        for kind in ALL:
+        for kind in [*GOAL, *BEYOND]:
             for seed in seeds:
-                began = time.perf_counter()
-                figures, _ = simulate(kind(), seed=seed, is_even=is_even)
-                print(
-                    figures,
-                    "" if figures.refused < REFUSED_MAX and figures.used >= USED_MIN else "  <<",
-                    f"{time.perf_counter() - began:.1f} s",
-                )
-    figures, _ = simulate(EpochSeconds(), pods=50)
-    print(f"\n50 pods\n{HEAD}\n{figures}")
-    return None
+                print(simulate(kind(), seed=seed, is_even=is_even)[0])
+    print(f"\n150/s by chance, over several pods that know nothing of each other\n{HEAD}")
+    for pods in (1, 2, 5, 20, 50):
+        figures, _ = simulate(EpochSeconds(), pods=pods)
+        figures.name = f"{pods} pods"
+        print(figures)
 
 
 if __name__ == "__main__":

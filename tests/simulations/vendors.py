@@ -209,6 +209,10 @@ class SlidingWhole(SlidingLog):
         return [limit, remaining, (b"X-RateLimit-Reset", b"%d" % max(1, ceil(self.log[0] + self.window - now)))]
 
 
-ALL: list[type[Vendor]] = [
-    EpochSeconds, RoundedUp, RoundedDown, FirstCall, Draft, TokenBucket, SlidingLog, SlidingWhole,
-]  # fmt: skip
+# Those that tell enough for the goal, and those that cannot be kept to it, whoever tries:
+# - A window that begins with its first call is only known once that was answered: of each second goes what the settling
+#   takes, and one way and the return of the fastest answer, together some 50 ms.
+# - Seconds that are rounded down tell nothing of a window of one second: it is always over "in 0 s".
+# - Whole seconds tell nothing of a log that gives a call back every 10 ms, but a refusal that names one costs it.
+GOAL: list[type[Vendor]] = [EpochSeconds, RoundedUp, Draft, TokenBucket, SlidingLog]
+BEYOND: list[type[Vendor]] = [FirstCall, RoundedDown, SlidingWhole]

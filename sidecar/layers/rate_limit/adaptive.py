@@ -11,6 +11,7 @@ EASE: Final = 0.9  # The same, when the vendor only says that its limit is near.
 INCREASE: Final = 0.02  # Of the refused rate, each second.
 FORGOTTEN: Final = 2.0  # Times the refused rate: the pace is no limit any more.
 RATE_MIN: Final = 0.1  # Permits per second.
+FIRST_MIN: Final = 5.0  # The same, after the first refusal: at a pace below it, one refusal says little about the pace.
 BACK_OFF_S: Final = 0.1  # Nothing goes for at least that long after a refusal ...
 BACK_OFF_MAX_S: Final = 10.0  # ... doubled with each in a row, up to this.
 
@@ -22,8 +23,8 @@ class Adaptive:
 
     def __init__(self, recent: float, now: float, *, is_refused: bool) -> None:
         """Begin at a share of `recent` permits per second."""
-        self._refused = max(RATE_MIN, recent)  # The rate that was too much.
-        self._rate = max(RATE_MIN, recent * (DECREASE if is_refused else EASE))
+        self._refused = max(FIRST_MIN, recent)  # The rate that was too much.
+        self._rate = max(FIRST_MIN, recent * (DECREASE if is_refused else EASE))
         self._rate_at = now
         self._lowered_at = now
         self._back_off_s = BACK_OFF_S

@@ -28,7 +28,7 @@ class Allowance:
         """Count an attempt that is sent now."""
         raise NotImplementedError
 
-    def done(self, number: float, cost: float) -> None:
+    def done(self, number: float, cost: float, now: float) -> None:  # noqa: ARG002 - for those that keep the time
         """Note that an attempt was answered, or will not be."""
         if number > self.number:
             self.in_flight = max(0.0, self.in_flight - cost)

@@ -8,7 +8,7 @@ from sidecar.layers.rate_limit.allowance import Allowance
 from sidecar.layers.rate_limit.gauge import Gauge
 from sidecar.layers.rate_limit.mirror import Mirror
 from sidecar.layers.rate_limit.resources import Resources
-from sidecar.layers.rate_limit.sliding import Sliding
+from sidecar.layers.rate_limit.sliding import DOUBT_MAX, Sliding
 from sidecar.layers.rate_limit.window import Window
 
 ALLOWANCES_MAX: Final = 16  # Full: the one that was told longest ago is forgotten.
@@ -94,7 +94,7 @@ class Announced:
         if self.is_silent:
             return
         for allowance in self._by_resource.get(resource, self._common):
-            allowance.done(number, cost)
+            allowance.done(number, cost, now)
         if self.gauge is not None and number <= self._gauge_number:
             self.gauge.leave(sent_at, now)  # It was under way before anybody held places.
         self._tidy(now)
@@ -151,6 +151,8 @@ class Announced:
             return
         key = (told.name, told.resource)
         allowance = self._allowances.get(key)
+        if isinstance(allowance, Sliding) and allowance.doubt > DOUBT_MAX and told.reset_in is not None:
+            allowance = None
         if allowance is None or isinstance(allowance, Mirror) != (told.kind == "bucket"):
             allowance = self._add(told, cost, now)
         allowance.hear(told, sent_at, cost, now, since=since, is_throttled=advice.is_throttled)
@@ -206,7 +208,12 @@ class Announced:
         return 0.0
 
     def _refined(self, advice: Advice, wait: float, now: float) -> float:
-        """Give the wait by all that was told of the same end: one answer alone knows it in whole seconds only."""
+        """Give the wait by all that was told of the same end: one answer alone knows it in whole seconds only.
+
+        A wait that the vendor asked for by name is kept as it is.
+        """
+        if not advice.is_worked_out:
+            return wait
         for told in advice.told:
             if told.remaining == 0 and told.reset_in == wait:
                 allowance = self._allowances.get((told.name, told.resource))

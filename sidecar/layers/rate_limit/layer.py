@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.clock import Clock
+from sidecar.core.errors import RateLimited
 from sidecar.core.outcome import Outcome
 from sidecar.layers.rate_limit.ear import Ear
 from sidecar.layers.rate_limit.gauge import Gauge
@@ -70,7 +71,12 @@ class RateLimitLayer:
         else:
             asked_at = sent_at
             call.step = "waiting for a permit"
-            waiter = await self._line.enter(cost, resource, call.deadline_at)
+            try:
+                waiter = await self._line.enter(cost, resource, call.deadline_at)
+            except RateLimited:
+                if asked_at >= self._near.look_at:
+                    self._look()  # Nothing is answered any more once a limit is used up.
+                raise
             sent_at = waiter.sent_at
             number = waiter.number
             call.waited_rate_s += sent_at - asked_at

@@ -126,7 +126,17 @@ class Line:
         now = self._clock.now()
         self.drain(now)
         if now >= self._earliest_at:
-            self.review(now)
+            self._expire(now)
+
+    def _expire(self, now: float) -> None:
+        """Refuse those whose time is up though it had looked as if they could make it."""
+        waiters = [waiter for line in self._lines.values() for waiter in line]
+        for waiter in waiters:
+            if waiter.latest_at <= now:
+                wait = self.limiter.wait(now, waiter.cost, 0.0, waiter.resource)
+                self._refuse(waiter, now, wait)
+        self._earliest_at = min((waiter.latest_at for waiter in waiters if waiter.is_in_line), default=NEVER)
+        self.drain(now)
 
     def _grant(self, waiter: Waiter, now: float) -> bool:
         """Take the permits for one, if they are there."""

@@ -12,21 +12,25 @@ from sidecar.layers.rate_limit.quota import Quota
 
 JITTER_S: Final = 0.02  # A call may be that much longer under way than the one whose place it takes.
 SLICES: Final = 256  # Finer than for a rate of our own: what the vendor gives back is not to be left lying.
-BURST_SHARE: Final = 0.25  # Of the limit may go at once; what goes in bursts comes back in bursts, ...
-EVEN: Final = 1.2  # ... so the rest goes at this many times the mean pace.
+FREE_SHARE: Final = 0.5  # Of the limit may be used in whatever burst. What goes in bursts comes back in bursts, ...
+EVEN: Final = 1.2  # ... so the rest goes at this many times the mean pace, ...
+BURST_SHARE: Final = 0.1  # ... and this share of the limit at once.
 GAIN: Final = 0.2  # How much of a new guess of what others used is taken over.
+DOUBT_KEPT: Final = 0.98  # Of the doubt, with each call that goes through.
+DOUBT_MAX: Final = 8.0  # More than one refusal in seven keeps it above that: then it is no such window.
 TRUSTED: Final = 0.1  # Share of the limit by which our count may be above the vendor's before it is put right.
 
 
 class Sliding(Allowance):
     """A `Quota` of the vendor's own size, put right by what it tells."""
 
-    __slots__ = ("_free_at", "_others", "_pace", "_quota", "_settle", "length")
+    __slots__ = ("_free_at", "_others", "_pace", "_quota", "_settle", "doubt", "length")
 
     def __init__(self, told: Told, length: float, in_flight: float, number: float, now: float, settle: float) -> None:
         super().__init__(told, in_flight, number, now)
         assert self.limit >= 1
         self.length = length
+        self.doubt = 0.0  # Grows with each refusal that this count should have prevented.
         self._settle = settle
         self._others = 0.0
         self._free_at = NEVER
@@ -36,15 +40,18 @@ class Sliding(Allowance):
 
     def wait(self, now: float, cost: float, ahead: float) -> float:
         """Wait until enough of what we sent is out of the window."""
-        wait = max(self._quota.wait(now, cost, ahead + self._others), self._pace.wait(now, cost, ahead))
+        wait = self._quota.wait(now, cost, ahead + self._others)
+        if self._quota.taken(now) + ahead >= self.limit * FREE_SHARE:
+            wait = max(wait, self._pace.wait(now, cost, ahead))
         if wait and not ahead and not self.in_flight:
             return min(wait, max(0.0, self._free_at + self._settle - now))  # As told; the answer will tell the next.
         return wait
 
     def take(self, now: float, cost: float) -> None:
         """Count an attempt."""
+        if self._quota.taken(now) >= self.limit * FREE_SHARE:
+            self._pace.take(now, cost)
         self._quota.take(now, cost)
-        self._pace.take(now, cost)
         self.in_flight += cost
 
     def give_back(self, cost: float) -> None:
@@ -52,6 +59,7 @@ class Sliding(Allowance):
 
     def hear(self, told: Told, sent_at: float, cost: float, now: float, *, since: float, is_throttled: bool) -> None:  # noqa: ARG002
         """Put our count right."""
+        self.doubt = self.doubt + 1.0 if is_throttled else self.doubt * DOUBT_KEPT
         if told.remaining is None:
             return
         if told.limit is not None and told.limit >= 1:

@@ -19,8 +19,8 @@ PROBE_S: Final = 1.0  # Nothing is left, and nobody told until when: one call th
 EARLY_S: Final = 0.05  # Added to the told instants when it turned out that they are early; doubled each time ...
 EARLY_MAX_S: Final = 1.0  # ... up to this: whole seconds that were rounded down.
 SLID_FADES: Final = 0.25  # Of `slid`, with each reset that did.
-EARLY_KEPT: Final = 0.99  # Of it, with each reset that was on time.
-SPENT_SHARE: Final = 0.9  # Of the limit was used: the window was spent.
+EARLY_KEPT: Final = 0.995  # Of it, with each reset that was on time.
+TELLING_SHARE: Final = 0.3  # Of the limit was used: what a reset does to it can be told from noise.
 SHORT_S: Final = 2.0  # A window, or its begin, in which answers come too late to tell what others use.
 STALE_SHARE: Final = 0.05  # Of the window's length: an older answer does not tell what is left now.
 KNOWN_SHARE: Final = 0.1  # Of the window's length: others' pace is not guessed from a shorter time.
@@ -33,8 +33,8 @@ class Window(Allowance):
 
     __slots__ = (
         "_began_at", "_early_before_s", "_early_s", "_is_judged", "_is_told", "_low", "_low_at", "_others",
-        "_others_before", "_pace_below", "_sent", "_settle", "_share", "_used_before", "_used_max", "_used_max_at",
-        "length", "reset_at", "slid",
+        "_others_before", "_pace_below", "_sent", "_settle", "_share", "_told_before", "_unread", "_unread_at",
+        "_unread_before", "_used_before", "_used_max", "_used_max_at", "length", "reset_at", "slid",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,10 @@ class Window(Allowance):
         self._share = Share(cost, now)
         self._used_max = 0.0  # As told of this window, ...
         self._used_max_at = now  # ... and when.
+        self._unread = self._unread_before = 0.0  # Permits of attempts whose answer told nothing, since ...
+        self._unread_at = now  # ... then, and before.
         self._used_before = NEVER  # In the window before; there was none.
+        self._told_before = 0.0  # As told of the window before.
         self._is_judged = True  # Nothing is to be learned from how this window began.
         self._low = 0.0  # What was left when pacing began, at `_low_at`.
         self._low_at = NEVER
@@ -62,7 +65,11 @@ class Window(Allowance):
 
     def left(self) -> float:
         """Give what is left of the window."""
-        return self.limit - self._others - self._sent
+        left = self.limit - self._others - self._sent
+        if self._is_told:
+            # Some vendors do not count every call (GitHub: not what answers 304). All but these was told of.
+            left = max(left, self.limit - self._used_max - self.in_flight - self._unread - self._unread_before)
+        return left
 
     def wait(self, now: float, cost: float, ahead: float) -> float:
         """Hold until the reset when nothing is left, pace when little is left."""
@@ -132,6 +139,11 @@ class Window(Allowance):
         self.in_flight += cost
         self._note_low(now)
 
+    def done(self, number: float, cost: float, now: float) -> None:
+        """Note that an attempt was answered; until `hear`, that its answer tells nothing."""
+        super().done(number, cost, now)
+        self._unread += cost
+
     def give_back(self, cost: float) -> None:
         """Do not count it."""
         self._sent = max(0.0, self._sent - cost)
@@ -139,6 +151,10 @@ class Window(Allowance):
     def hear(self, told: Told, sent_at: float, cost: float, now: float, *, since: float, is_throttled: bool) -> None:  # noqa: ARG002
         """Take the answer into the window that it tells of."""
         self._roll(now)
+        self._unread = max(0.0, self._unread - cost)
+        if sent_at >= self._unread_at:
+            # What had ended before this attempt was sent is counted in what its answer tells.
+            self._unread_before, self._unread, self._unread_at = self._unread, 0.0, now
         if told.remaining is None:
             return
         if told.limit is not None:
@@ -184,17 +200,20 @@ class Window(Allowance):
         """See whether the reset that we waited for brought back what was told."""
         if self._is_judged:
             return
-        if used - self._sent < self.limit / 2:
+        before = self._told_before
+        if used - self._sent < before / 2:
             self._is_judged = True
             self.slid = max(0.0, self.slid - SLID_FADES)
             self._early_s *= EARLY_KEPT
-        elif not is_throttled:
+        elif is_throttled or (used >= before and before < self.limit):
+            # The count goes on as if nothing had been: it was told, or understood, too early.
+            if self._early_s == self._early_before_s:
+                self._early_s = min(EARLY_MAX_S, max(EARLY_S, self._early_s * 2))
+        else:
             # What was spent came back in part only.
             self._is_judged = True
             self.slid += 1.0
             self._early_s = self._early_before_s
-        elif self._early_s == self._early_before_s:
-            self._early_s = min(EARLY_MAX_S, max(EARLY_S, self._early_s * 2))
 
     def _note_low(self, now: float) -> None:
         left = self.left()
@@ -209,9 +228,10 @@ class Window(Allowance):
     def _begin(self, now: float) -> None:
         """Begin a window. What is under way may count in it, so it does until its answer says otherwise."""
         self._used_before = max(self._used_max, self._others + self._sent)
+        self._told_before = self._used_max
         # Only what was spent shows whether it comes back, and only where most of it was spent by us.
-        was_spent = self._used_before >= self.limit * SPENT_SHARE
-        self._is_judged = not was_spent or not self._share.is_mostly_ours(self._used_before, now)
+        is_telling = self._told_before >= self.limit * TELLING_SHARE
+        self._is_judged = not is_telling or not self._share.is_mostly_ours(self._used_before, now)
         self._early_before_s = self._early_s
         if self._is_told:
             self._share.learn(self._used_before, self._sent, self.limit, now)
@@ -219,6 +239,7 @@ class Window(Allowance):
         self._began_at = now
         self._sent = self.in_flight
         self._others = 0.0
+        self._unread = self._unread_before = 0.0
         self._used_max = 0.0
         self._is_told = False
         self._low_at = NEVER

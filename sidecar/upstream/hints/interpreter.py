@@ -137,6 +137,7 @@ class Interpreter:
         if advice.retry_after is None and advice.is_throttled:
             held = self._held(fields, moment, advice) if refill_wait is None else refill_wait
             advice.retry_after = held
+            advice.is_worked_out = True
 
     def _read_allowances(self, status: int, document: object, advice: Advice) -> float | None:
         """Read what the body announces; gives the wait for what a refused call needs."""

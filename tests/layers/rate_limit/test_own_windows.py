@@ -141,7 +141,7 @@ def test_everything_is_shown_under_the_name_it_was_written_with() -> None:
     """For the page, the metric and the one who looks at three."""
     both = limiter(("10/s", 10, 1.0), ("100/day", 100, 86400.0))
     assert both.may_take(NOW, 1.0, "")
-    assert both.ratios(NOW) == [("10/s", pytest.approx(0.1)), ("100/day", pytest.approx(0.01))]
+    assert dict(both.ratios(NOW)) == pytest.approx({"10/s": 0.1, "100/day": 0.01})
     assert set(both.snapshot(NOW)) == {"10/s", "100/day"}
 
 

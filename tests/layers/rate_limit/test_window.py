@@ -45,7 +45,7 @@ def test_where_others_use_most_of_it_our_share_may_go_and_the_rest_when_answers_
     held = opened(100, 99, 1)
     for used in (20, 60, 100):
         held.take(NOW + used / 200, 1.0)
-        held.done(1.0, 1.0)
+        held.done(1.0, 1.0, NOW)
         held.hear(window(100, 100 - used, 1), NOW + used / 200, 1.0, NOW + used / 200, since=0.0, is_throttled=False)
     now = NOW + 1.2
     went = 0
@@ -63,7 +63,7 @@ def test_little_left_is_spread_over_the_rest_of_the_window() -> None:
     for _ in range(19):
         now += held.wait(now, 1.0, 0.0)
         held.take(now, 1.0)
-        held.done(1.0, 1.0)
+        held.done(1.0, 1.0, NOW)
         sent_at.append(now - NOW)
     assert sent_at == sorted(sent_at)
     assert sum(at < 1 for at in sent_at) <= 7
@@ -83,7 +83,7 @@ def test_after_the_reset_the_whole_is_there_again_but_not_all_at_once() -> None:
     held = opened(100, 99, 10)
     for _ in range(99):
         held.take(NOW, 1.0)
-        held.done(1.0, 1.0)
+        held.done(1.0, 1.0, NOW)
     assert held.wait(NOW, 1.0, 0.0) > 10
     now = NOW + 10.02
     went = 0
@@ -91,7 +91,7 @@ def test_after_the_reset_the_whole_is_there_again_but_not_all_at_once() -> None:
         held.take(now, 1.0)
         went += 1
     assert went == 10
-    held.done(1.0, 1.0)
+    held.done(1.0, 1.0, NOW)
     held.hear(window(100, 90, 10), now, 1.0, now + 0.05, since=0.0, is_throttled=False)
     assert held.wait(now + 0.05, 1.0, 0.0) == 0
     assert held.left() == 90
@@ -110,7 +110,7 @@ def test_a_straggler_from_the_window_before_does_not_close_the_new_one() -> None
     held.take(NOW + 9.99, 1.0)
     assert held.wait(NOW + 10.02, 1.0, 0.0) == 0
     held.take(NOW + 10.02, 1.0)
-    held.done(1.0, 1.0)
+    held.done(1.0, 1.0, NOW)
     held.hear(window(100, 0, 0.01), NOW + 9.99, 1.0, NOW + 10.03, since=0.0, is_throttled=False)
     assert held.left() == 99
 
@@ -119,10 +119,35 @@ def test_a_window_that_began_before_our_clock_said_so_is_seen() -> None:
     """Sent when 60 were known to be used, and 1 is told: in between it was reset."""
     held = opened(100, 40, 10)
     held.take(NOW + 1, 1.0)
-    held.done(1.0, 1.0)
+    held.done(1.0, 1.0, NOW)
     held.hear(window(100, 99, 10), NOW + 1, 1.0, NOW + 1.05, since=0.0, is_throttled=False)
     assert held.left() == 99
     assert held.reset_at == pytest.approx(NOW + 11.05)
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_calls_that_the_vendor_does_not_count_use_nothing_up(every: int) -> None:
+    """GitHub does not count what answers 304. Also when only some of the answers are read."""
+    vendor = Vendor()
+    vendor.tell(advice(window(100, 90, 3600)), NOW)
+    for i in range(500):
+        now = NOW + i / 10
+        assert vendor.wait(now) == 0
+        sent = vendor.send(now)
+        if i % every == 0:
+            vendor.answer(sent, advice(window(100, 90, 3600 - i / 10)), now + 0.05)
+        else:
+            vendor.announced.done(*sent[:2], 1.0, "", now + 0.05)
+
+
+def test_answers_that_tell_nothing_count_as_used_until_one_tells() -> None:
+    """Errors often come without the headers; they use up the limit all the same."""
+    vendor = Vendor()
+    vendor.tell(advice(window(100, 90, 3600)), NOW)
+    for _ in range(90):
+        sent = vendor.send(NOW + 1)
+        vendor.announced.done(*sent[:2], 1.0, "", NOW + 1)
+    assert vendor.wait(NOW + 1) == 899  # hint_max
 
 
 def test_without_a_limit_it_is_learned_from_what_remains() -> None:
