@@ -21,6 +21,7 @@ class SidecarError(Exception):
     service = ""  # Set where the service is known, though the call does not get there.
     blames_vendor = False  # The vendor or the way to it went wrong: the circuit counts it, and it may be tried again.
     is_unsent = False  # The vendor cannot have seen the request, so even what is not idempotent may be tried again.
+    is_final = False  # Another attempt would end the same way, until somebody repairs something.
 
     def __init__(self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None) -> None:
         super().__init__(detail)

@@ -56,7 +56,8 @@ def read_fields(call: Call, request: Request) -> None:
         call.app = app.decode()
     for name in (b"authorization", b"cookie"):
         call.app_credentials += [(name.title(), value) for value in ours.get(name, ())]
-    call.idempotency_key = request.first(b"idempotency-key")
+    # An empty one tells no two calls apart, so it makes none repeatable.
+    call.idempotency_key = request.first(b"idempotency-key") or None
     call.wants_trailers = b"trailers" in (request.first(b"te") or b"").lower()
     call.upgrade = request.upgrades_to
     call.expects_continue = (request.first(b"expect") or b"").lower() == b"100-continue" and not request.is_http_1_0

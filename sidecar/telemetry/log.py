@@ -161,7 +161,7 @@ class Log:
         outcome = call.outcome
         assert outcome is not None, "the line is written after the end"
         level = "info"
-        detail = not_retried = ""
+        detail = ""
         details = None
         if outcome is _SUCCESS:
             if self._success < 1.0 and self._jitter() >= self._success:
@@ -172,7 +172,6 @@ class Log:
             if LEVELS[level] < self._level:
                 return
             detail = self.redactor.sentence(call.error_detail) if call.error_detail else ""
-            not_retried = call.not_retried
             if call.attempts and outcome is _FAILURE:
                 details = self._details(call.attempts, call.idempotency_key)
         key = call.idempotency_key
@@ -182,7 +181,7 @@ class Log:
             _ms(call.waited_rate_s) if call.waited_rate_s else 0, _ms(call.waited_slot_s) if call.waited_slot_s else 0,
             _ms(call.backoff_s) if call.backoff_s else 0,
             call.upstream_s * 1e6 // 1.0 / 1e3, total_s * 1e6 // 1.0 / 1e3, request_bytes, response_bytes, call.app,
-            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, not_retried, details,
+            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, call.not_retried, details,
         )  # fmt: skip
         try:
             self._writer.add(_encode(line))

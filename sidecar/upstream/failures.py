@@ -30,7 +30,9 @@ def connect_failed(where: str, error: OSError) -> ConnectFailed:
                 proxy_error="destination_ip_unroutable",
             )
         case errno.EMFILE | errno.ENFILE:
-            return ConnectFailed("no file descriptor is free for a connection", proxy_error="proxy_internal_error")
+            failed = ConnectFailed("no file descriptor is free for a connection", proxy_error="proxy_internal_error")
+            failed.blames_vendor = False  # The shortage is this pod's.
+            return failed
         case errno.ECONNRESET | errno.EPIPE:
             return ConnectFailed(f"{where} broke off the connection", proxy_error="connection_terminated")
         case _:
@@ -42,18 +44,23 @@ def connect_failed(where: str, error: OSError) -> ConnectFailed:
 def tls_failed(origin: BaseUrl, error: OSError) -> TlsFailed:
     """Turn what a handshake ended with into our error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(_certificate(origin.host, error), proxy_error="tls_certificate_error")
+        return _final(TlsFailed(_certificate(origin.host, error), proxy_error="tls_certificate_error"))
     reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     where = f"{origin.host}:{origin.port}"
     if any(word in reason for word in _OLD_PROTOCOL):
-        return TlsFailed(f"{where} speaks no TLS 1.2 or newer; older versions are not safe ({reason})")
+        return _final(TlsFailed(f"{where} speaks no TLS 1.2 or newer; older versions are not safe ({reason})"))
     if any(word in reason for word in _NOT_TLS):
-        return TlsFailed(f"{where} does not speak TLS; are scheme and port of base_url right? ({reason})")
+        return _final(TlsFailed(f"{where} does not speak TLS; are scheme and port of base_url right? ({reason})"))
     if "ALERT" in reason:
         return TlsFailed(f"{where} refused the TLS handshake ({reason})", proxy_error="tls_alert_received")
     if reason and not isinstance(error, ssl.SSLEOFError):
         return TlsFailed(f"the TLS handshake with {where} failed ({reason})")
     return TlsFailed(f"{where} broke off during the TLS handshake", proxy_error="connection_terminated")
+
+
+def _final(error: TlsFailed) -> TlsFailed:
+    error.is_final = True
+    return error
 
 
 def _certificate(host: str, error: ssl.SSLCertVerificationError) -> str:

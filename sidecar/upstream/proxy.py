@@ -17,7 +17,8 @@ ANSWER_MAX = 16 * 1024  # Bytes of the proxy's answer; more is not a proxy, and 
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: ([^\r\n]*))?\r\n")
 _INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")  # RFC 9110 section 15.2: not yet the answer.
-_OK, _OK_LAST, _AUTHENTICATION_REQUIRED = 200, 299, 407
+_OK, _OK_LAST, _AUTHENTICATION_REQUIRED, _ITS_FAILURE_FROM = 200, 299, 407, 500
+_MAY_PASS = (408, 425, 429)  # The other refusals below 500 are a rule of the proxy's, and stay until it is changed.
 
 
 class Proxy:
@@ -90,13 +91,17 @@ class Proxy:
             return
         if status == _AUTHENTICATION_REQUIRED:
             given = "does not accept the credentials in" if self._authorization else "asks for credentials; write"
-            raise self._failed(
+            refused = self._failed(
                 f'{given} upstream_proxy_auth = {{ username = "...", password = "<store>:<path>" }} (status 407)',
                 "http_request_denied",
             )
+            refused.is_final = True
+            raise refused
         reason = (match[2] or b"")[:100].decode("ascii", "replace")
         reason = "".join(letter for letter in reason if letter.isprintable())
-        raise self._failed(f"refused to connect to the vendor with status {status} {reason}".rstrip(), None)
+        refused = self._failed(f"refused to connect to the vendor with status {status} {reason}".rstrip(), None)
+        refused.is_final = status < _ITS_FAILURE_FROM and status not in _MAY_PASS
+        raise refused
 
     def _failed(self, what: str, proxy_error: str | None) -> ConnectFailed:
         return ConnectFailed(

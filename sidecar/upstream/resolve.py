@@ -38,13 +38,14 @@ async def system_lookup(host: str, port: int) -> Sequence[AddrInfo]:
 class _Known:
     """What the last look-ups of one name brought."""
 
-    __slots__ = ("addresses", "asked_at", "failure", "good_at")
+    __slots__ = ("addresses", "asked_at", "failure", "good_at", "is_ours")
 
     def __init__(self) -> None:
         self.addresses: list[AddrInfo] = []
         self.good_at = float("-inf")
         self.asked_at = float("-inf")
         self.failure: str | None = None  # Why the last look-up failed; None when it did not.
+        self.is_ours = False  # It failed for want of something of this pod's.
 
 
 class Resolver:
@@ -90,7 +91,9 @@ class Resolver:
             return known.addresses
         stale = self._stale(known)
         if stale is None:
-            raise DnsFailed(known.failure)
+            failed = DnsFailed(known.failure)
+            failed.blames_vendor = not known.is_ours
+            raise failed
         return stale
 
     def last_good(self, host: str, port: int) -> list[AddrInfo] | None:
@@ -119,7 +122,8 @@ class Resolver:
             known.failure = None if addresses else f"there is no address behind the name {key[0]}"
         except (OSError, UnicodeError) as error:
             addresses = ()
-            known.failure = _sentence(key[0], error)
+            known.is_ours = _is_out_of_files()
+            known.failure = _sentence(key[0], error, is_out_of_files=known.is_ours)
         finally:
             del self._flights[key]
         known.asked_at = self._clock.now()
@@ -157,10 +161,10 @@ def _is_out_of_files() -> bool:
     return False
 
 
-def _sentence(host: str, error: OSError | UnicodeError) -> str:
+def _sentence(host: str, error: OSError | UnicodeError, *, is_out_of_files: bool) -> str:
     if isinstance(error, UnicodeError):
         return f"{host[:80]!r} is not a name that DNS can hold"
-    if _is_out_of_files():
+    if is_out_of_files:
         # The system's resolver cannot open its own files then, and calls that "not known".
         return f"no file descriptor is free for the look-up of {host}"
     if error.errno == socket.EAI_NONAME:

@@ -271,3 +271,27 @@ def test_a_rate_limit_that_does_something_else_than_it_says_is_warned_of(service
     config = read_text(f'[services.crm]\nbase_url = "https://crm.example"\n{service}\n')
     assert [problem.path for problem in check(config)] == warned
     assert all(problem.is_warning for problem in check(config))
+
+
+@pytest.mark.parametrize(
+    ("cost", "cure"), [("10", "write rate_limit.burst = 10 or more"), ("100", "write a smaller cost")]
+)
+def test_what_is_advised_against_a_cost_is_no_problem_itself(cost: str, cure: str) -> None:
+    """A burst over the rate would be refused in turn."""
+    [problem] = check(read_text(f'{SERVICE}rate_limit = {{ rate = "90/s" }}\ncost = {cost}'))
+    assert problem.sentence.endswith(cure)
+
+
+@pytest.mark.parametrize(
+    ("service", "warned"),
+    [
+        ("bulkhead = { slots = 1000 }", ["services.crm.bulkhead.slots"]),
+        ("bulkhead = { slots = 1000 }\npool = { connections_max = 1000 }", []),
+        ("pool = { connections_max = 50 }", []),
+    ],
+)
+def test_slots_without_connections_are_warned_of(service: str, warned: list[str]) -> None:
+    """They would wait for a connection instead, where nobody looks for them; a default that is too large is none."""
+    problems = check(read_text(SERVICE + service))
+    assert [problem.path for problem in problems] == warned
+    assert all(problem.is_warning for problem in problems)

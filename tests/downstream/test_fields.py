@@ -49,6 +49,11 @@ def test_a_trace_is_continued_or_started() -> None:
         assert call.headers == []
 
 
+def test_an_empty_idempotency_key_is_none() -> None:
+    """A library that sends the field whatever stands in it must not have its POSTs repeated."""
+    assert read((b"Idempotency-Key", b"")).idempotency_key is None
+
+
 def test_what_the_app_asks_of_us_is_read() -> None:
     """The contract's table of `Sidecar-*`, and the standard ones."""
     call = read(

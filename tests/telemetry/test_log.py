@@ -116,6 +116,15 @@ def test_lines_below_the_level_are_not_written(level: Any, seen: int) -> None:
     assert len(lines.lines) == seen
 
 
+def test_a_429_that_went_to_the_app_says_why_it_was_not_tried_again() -> None:
+    """It is no failure of the call, but whoever reads of a throttled app asks just that."""
+    lines = Lines()
+    call = ended(Outcome.SUCCESS)
+    call.not_retried = "attempts_max = 3"
+    log_into(lines).call(call, 429, "upstream", 0.1, 0, 0)
+    assert lines.read()[0]["not_retried"] == "attempts_max = 3"
+
+
 def failed(value: str) -> Call:
     """Make a failed call whose attempt carried a secret everywhere."""
     record = AttemptRecord()

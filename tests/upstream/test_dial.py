@@ -228,6 +228,19 @@ async def test_every_failure_of_a_connect_becomes_ours(
     assert raised.value.proxy_error == proxy_error
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_want_of_file_descriptors_blames_nobody_outside(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The shortage is this pod's: counted against the vendor it would open the circuits of all that are well."""
+
+    async def start_connection(*_: Any, **__: Any) -> socket.socket:
+        raise OSError(number, "said the system")
+
+    monkeypatch.setattr(dial_module, "start_connection", start_connection)
+    with pytest.raises(ConnectFailed) as raised:
+        await dialer("http://api.test").dial(Recorder, AttemptRecord(), NEVER)
+    assert not raised.value.blames_vendor
+
+
 async def test_several_failures_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two addresses that fail for different reasons have no one number; both reasons are told."""
 

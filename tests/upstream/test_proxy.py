@@ -157,6 +157,16 @@ async def test_proxy_that_refuses_credentials_does_not_repeat_them() -> None:
     assert value.decode() not in raised.value.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "is_final"),
+    [(302, True), (403, True), (407, True), (408, False), (429, False), (502, False), (504, False)],
+)
+async def test_rule_of_the_proxy_is_final_and_its_trouble_is_not(status: int, is_final: bool) -> None:
+    """A rule does not change within half a second, so no attempt is spent on it."""
+    error = await refusal(Tunnelling(b"HTTP/1.1 %d no\r\n\r\n" % status))
+    assert error.is_final is is_final
+
+
 async def test_refusal_of_the_proxy_is_passed_on_with_its_status() -> None:
     """Its reason is for people, so it goes along, without what a terminal would obey."""
     error = await refusal(Tunnelling(b"HTTP/1.1 403 not \x1b[31m here\r\nContent-Length: 2\r\n\r\nno"))

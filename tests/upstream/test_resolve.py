@@ -188,5 +188,6 @@ async def test_a_process_without_file_descriptors_does_not_blame_the_name(
         monkeypatch.setattr(os, "dup", no_more)
         raise socket.gaierror(socket.EAI_NONAME, f"Name or service not known: {host}:{port}")
 
-    with pytest.raises(DnsFailed, match=r"no file descriptor is free for the look-up of a\.example"):
+    with pytest.raises(DnsFailed, match=r"no file descriptor is free for the look-up of a\.example") as raised:
         await Resolver(clock, lookup).resolve("a.example", 443)
+    assert not raised.value.blames_vendor

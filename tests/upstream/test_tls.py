@@ -188,6 +188,7 @@ async def test_certificate_out_of_its_time_is_refused(
     )
     error = await refused(server, trusting(authority))
     assert error.proxy_error == "tls_certificate_error"
+    assert error.is_final, "it is as old in half a second"
     assert words in error.detail
 
 
@@ -202,6 +203,7 @@ async def test_tls_1_1_is_refused(authority: trustme.CA) -> None:
     error = await refused_with_an_alert(server, trusting(authority))
     assert error.proxy_error == "tls_protocol_error"
     assert "no TLS 1.2" in error.detail
+    assert error.is_final
 
 
 async def speak_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -237,6 +239,7 @@ async def test_peer_that_is_no_tls_server_is_told_apart(serve: Serve, words: str
         with pytest.raises(TlsFailed, match=words) as raised:
             await dialer(f"https://api.test:{port}").dial(Recorder, AttemptRecord(), NEVER)
     assert raised.value.proxy_error == proxy_error
+    assert raised.value.is_final is (serve is speak_http), "what broke off may hold the next time"
 
 
 async def test_refusal_of_the_server_is_told_as_such(authority: trustme.CA) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sidecar.config.model import SidecarSection
 from sidecar.config.problem import Problem
+from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.rate_limit.limiter import BURST_SHARE
 from sidecar.layers.service import ServiceConfig
 
@@ -16,15 +17,28 @@ def limits(config: ServiceConfig, pod: SidecarSection) -> Iterator[Problem]:
     shortest = section.rate[0]
     burst = max(1.0, (shortest.count * BURST_SHARE if section.burst is None else section.burst) / pod.replicas)
     if config.cost > burst:
+        needed = config.cost * pod.replicas
+        cure = f"rate_limit.burst = {needed} or more" if needed <= shortest.count else "a smaller cost"
         yield Problem(
             "cost",
             f"an attempt that costs {config.cost} takes more than the burst of {burst:g}, so each waits for a full one"
-            f" and then passes the rate by the rest; write rate_limit.burst = {config.cost * pod.replicas} or more",
+            f" and then passes the rate by the rest; write {cure}",
             is_warning=True,
         )
     if section.wait_max > config.timeout:
         yield Problem(
             "rate_limit.wait_max",
             f"no call waits {section.wait_max} for a permit, for its timeout is {config.timeout}",
+            is_warning=True,
+        )
+
+
+def slots(config: ServiceConfig) -> Iterator[Problem]:
+    """Warn of slots that are never taken: who waits, waits for a connection, and the bulkhead's numbers do not tell."""
+    section, most = config.bulkhead, config.pool.connections_max
+    if section and section.slots > most and section.slots != BulkheadConfig().slots:
+        yield Problem(
+            "bulkhead.slots",
+            f"{section.slots} attempts at once never are, with pool.connections_max = {most}; raise both",
             is_warning=True,
         )

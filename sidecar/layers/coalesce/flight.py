@@ -9,7 +9,7 @@ from sidecar.core.errors import DeadlineExceeded, Draining, SidecarError
 from sidecar.core.outcome import Outcome
 from sidecar.layers.coalesce.likeness import Key
 
-# What a waiting call is told: its answer, the error that it is to raise, or to make a call of its own.
+# What a waiting call is told: its answer, the error that it is to raise, or to ask anew.
 Told = Reply | Exception | None
 Waiter = asyncio.Future[Told]
 
@@ -23,13 +23,14 @@ class Flight:
     If the leader left and another one has to stream the answer, they show there, too.
     """
 
-    __slots__ = ("_has_landed", "_waiting", "child", "key", "leader", "shared", "task")
+    __slots__ = ("_has_landed", "_waiting", "child", "is_outlived", "key", "leader", "shared", "task")
 
     def __init__(self, key: Key, leader: Call) -> None:
         self.key = key
         self.leader = leader
         self.child = leader.attempt()
         self.task: asyncio.Task[None] | None = None
+        self.is_outlived = False  # It ended with the leader's time, and others have time for another one.
         self.shared = 0  # Answers given to others than the leader.
         self._waiting: dict[Call, Waiter] = {}
         self._has_landed = False
@@ -73,11 +74,13 @@ class Flight:
     def fail(self, error: SidecarError, now: float) -> None:
         """Give everybody the error, each one of its own, for a raised one collects what it passed.
 
-        When it was the leader's time that was used up, those who have time left make calls of their own.
+        When it was the leader's time that was used up, those who have time left share another call: a crowd that
+        asked each for itself would be let loose by one impatient app.
         """
         is_leaders = isinstance(error, DeadlineExceeded) and now >= self.child.deadline_at
         for call, waiter in self._landed():
             if is_leaders and call.deadline_at > now:
+                self.is_outlived = True
                 _tell(waiter, None)
                 continue
             _tell(waiter, copy.copy(error))

@@ -53,22 +53,24 @@ class CoalesceLayer:
         key = self._likeness.key(call)
         if key is None:
             return await self._inner(call)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = Flight(key, call)
-            waiter = flight.join(call)
-            flight.task = self._tasks.spawn(self._fly(flight), "shared call")
-            flight.task.add_done_callback(partial(self._ended, flight))
-        elif flight.waiting > self._waiting_max:
-            return await self._inner(call)
-        else:
-            waiter = flight.join(call)
-        told = await self._wait(flight, call, waiter)
-        if told is None:
-            return await self._inner(call)
-        if isinstance(told, Exception):
-            raise told
-        return told
+        while True:
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._flights[key] = Flight(key, call)
+                waiter = flight.join(call)
+                flight.task = self._tasks.spawn(self._fly(flight), "shared call")
+                flight.task.add_done_callback(partial(self._ended, flight))
+            elif flight.waiting > self._waiting_max:
+                return await self._inner(call)
+            else:
+                waiter = flight.join(call)
+            told = await self._wait(flight, call, waiter)
+            if isinstance(told, Exception):
+                raise told
+            if told is not None:
+                return told
+            if not flight.is_outlived:
+                return await self._inner(call)
 
     def snapshot(self) -> dict[str, Any]:
         """Show what is shared now, for people."""

@@ -45,7 +45,8 @@ class Runner:
     def ended(self, task: "asyncio.Task[None]") -> None:
         """Tell the race; or end the attempt, when it is not wanted and its task is really gone."""
         if self.is_dropped:
-            self._discard()
+            if self.child.outcome is None:  # Else it was done already when it was dropped.
+                self._discard()
         elif task.cancelled():  # By the process that stops, for nobody else has it.
             self.error = Draining("this pod is shutting down", retry_after=1.0)
         self._race.wake()

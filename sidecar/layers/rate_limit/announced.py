@@ -190,10 +190,8 @@ class Announced:
         """Do what a refusal asks for; gives for how many seconds that closed what was open."""
         wait = advice.retry_after
         if wait is None:
-            ends = [
-                t.reset_in for t in advice.told if t.kind == "window" and t.remaining == 0 and t.reset_in is not None
-            ]
-            wait = max(ends, default=None)
+            used_up = [told for told in advice.told if told.kind == "window" and told.remaining == 0]
+            wait = max((told.reset_in for told in used_up if told.reset_in is not None), default=None)
         if wait is not None:
             wait = self._refined(advice, wait, now)
             return self._close(resource, now + min(wait, self._hint_max) + self._settle, now)
@@ -257,7 +255,10 @@ class Announced:
         self.is_silent = not self._allowances and not self._closed and self._adaptive is None and self.gauge is None
 
     def _set_mark(self, now: float) -> None:
-        self._mark_before, self._mark_before_at = self._mark, self._mark_at
+        if now - self._mark_at < 2 * _RECENT_S:
+            self._mark_before, self._mark_before_at = self._mark, self._mark_at
+        else:  # It was quiet for a while: the burst that begins now is not thinned by that.
+            self._mark_before, self._mark_before_at = self.sequence, now
         self._mark, self._mark_at = self.sequence, now
 
     def _recent(self, now: float) -> float:
@@ -265,6 +266,11 @@ class Announced:
         return (self.sequence - self._mark_before) / max(_RECENT_S, now - self._mark_before_at)
 
     # For people.
+
+    def is_told(self, now: float, cost: float, ahead: float, resource: str) -> bool:
+        """Whether what holds an attempt back was told by the vendor, and not found out from what it refuses."""
+        found = self._adaptive.wait(now, ahead) if self._adaptive is not None else 0.0
+        return not found or self.wait(now, cost, ahead, resource) > found
 
     def ratios(self, now: float) -> list[tuple[str, float]]:
         """Give (window, used share) of all that was told."""

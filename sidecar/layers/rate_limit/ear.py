@@ -14,6 +14,7 @@ CALM_S: Final = 0.005  # While there is plenty, answers are read so often at mos
 PLENTY: Final = 0.5  # ... where plenty is this share of a limit, ...
 PLENTY_MIN: Final = 1000.0  # ... and so many calls, which nobody makes in that time.
 _REFUSAL_FROM: Final = 400
+AHEAD_MAX_S: Final = 1.0  # For a body that may hold a hint. Longer: it is passed on unread, as it comes.
 DOUBT_EVERY_S: Final = 60.0  # A line about hints that were not believed, at most so often.
 
 
@@ -43,7 +44,6 @@ class Ear:
         clock: Clock,
         *,
         is_heeded: bool = True,
-        idle_timeout: float,
         body_max: int,
         tell: Callable[..., None],
         count_throttled: Callable[[], None],
@@ -54,7 +54,6 @@ class Ear:
         self._announced = announced
         self._clock = clock
         self._is_heeded = is_heeded  # False: answers are read for `retry` only, and limit nothing.
-        self._idle_timeout = idle_timeout
         self._body_max = body_max  # Bytes of an answer's body that are read for the sake of a hint.
         self._tell = tell
         self._count_throttled = count_throttled
@@ -79,11 +78,14 @@ class Ear:
 
     async def start_of(self, call: Call, reply: Reply) -> bytes | None:
         """Give the first bytes of a body; None when they do not come in time: no hint delays a call for long."""
+        began_at = self._clock.now()
         try:
-            async with self._clock.timeout_at(min(call.deadline_at, self._clock.now() + self._idle_timeout)):
+            async with self._clock.timeout_at(min(call.deadline_at, began_at + AHEAD_MAX_S)):
                 return await reply.body.ahead(self._body_max)
         except TimeoutError:
             return None
+        finally:
+            call.upstream_s += self._clock.now() - began_at
 
     def listen(self, call: Call, reply: Reply, body: bytes | None, sent_at: float, number: float, cost: float) -> None:
         """Read an answer, after the attempt's `done`."""

@@ -73,8 +73,9 @@ class RateLimitLayer:
             call.step = "waiting for a permit"
             try:
                 waiter = await self._line.enter(cost, resource, call.deadline_at)
-            except RateLimited:
-                if asked_at >= self._near.look_at:
+            except BaseException as error:
+                call.waited_rate_s += self._clock.now() - asked_at
+                if isinstance(error, RateLimited) and asked_at >= self._near.look_at:
                     self._look()  # Nothing is answered any more once a limit is used up.
                 raise
             sent_at = waiter.sent_at

@@ -87,7 +87,9 @@ class Limiter:
         """Say which limit holds an attempt back most."""
         own = self.own_wait(now, cost, ahead)
         if self.announced.wait(now, cost, ahead, resource) >= own:
-            return "the limit that the vendor announced"
+            if self.announced.is_told(now, cost, ahead, resource):
+                return "the limit that the vendor announced"
+            return "the pace that the vendor took before it refused calls, without a time to come back,"
         if self.bucket is not None and self.bucket.wait(now, cost, ahead) >= own:
             return f"the rate limit of {self._bucket_name}"
         waits = [quota.wait(now, cost, ahead) for quota in self.quotas]

@@ -80,6 +80,9 @@ class Retry:
                     if number > 1:
                         _after_failure(error, number)
                     raise
+                if error.is_final:
+                    call.not_retried = "another attempt would end the same way, until this is repaired"
+                    raise
                 wait = self._wait(call, replay, number, None, is_unprocessed=error.is_unsent)
                 if wait < 0:
                     raise

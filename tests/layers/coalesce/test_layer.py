@@ -291,12 +291,13 @@ async def test_one_that_joins_late_waits_until_its_own_deadline(clock: ManualClo
     crowd.assert_quiet()
 
 
-async def test_when_the_leaders_time_is_up_those_with_time_left_ask_for_themselves(clock: ManualClock) -> None:
-    """Its shorter patience is nobody else's."""
+async def test_when_the_leaders_time_is_up_those_with_time_left_share_another_call(clock: ManualClock) -> None:
+    """Its shorter patience is nobody else's, and does not let the crowd loose on the vendor."""
     crowd = Crowd(clock)
     _, first = await crowd.ask(seconds=2)
     _, second = await crowd.ask(seconds=2)
     _, third = await crowd.ask(seconds=10)
+    _, fourth = await crowd.ask(seconds=10)
     assert crowd.asked[0].call.deadline_at == clock.now() + 2
     clock.tick(2)
     crowd.asked[0].break_off(DeadlineExceeded("the call's time is used up"))
@@ -306,7 +307,9 @@ async def test_when_the_leaders_time_is_up_those_with_time_left_ask_for_themselv
             await task
     assert len(crowd.asked) == 2
     crowd.asked[1].answer(b"in time")
-    assert await read_all((await third).body) == b"in time"
+    assert [await read_all((await task).body) for task in (third, fourth)] == [b"in time"] * 2
+    await settle()
+    crowd.assert_quiet()
 
 
 async def test_an_attempt_that_took_too_long_is_shared_before_the_deadline(clock: ManualClock) -> None:

@@ -66,6 +66,26 @@ async def test_when_both_answer_in_one_moment_one_wins_and_the_other_is_given_ba
     await hedged.assert_quiet(call)
 
 
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_loser_that_answers_in_the_turn_after_is_given_back_once(
+    clock: ManualClock, turns: int, status: int
+) -> None:
+    """Its task may be done when it is dropped, though what hangs on the task's end has not run yet."""
+    hedged = Hedged(clock)
+    call, task, first, second = await hedged.both()
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    first.answer()
+    await settle(turns)
+    if not second.future.done():
+        second.answer(status)
+    await task
+    await hedged.assert_quiet(call)
+    assert faults == []
+    assert call.upstream_s == 2, "what each took is told once"
+
+
 async def test_there_is_no_third_attempt(clock: ManualClock) -> None:
     """However long both take."""
     hedged = Hedged(clock)

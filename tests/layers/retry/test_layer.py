@@ -116,6 +116,17 @@ async def test_a_refusal_of_our_own_is_never_tried_again(clock: ManualClock, err
     assert trying.budget.left(clock.now()) == 3
 
 
+async def test_what_cannot_pass_by_itself_is_not_tried_again(clock: ManualClock) -> None:
+    """A certificate that expired is as old in half a second; the line says why there was one attempt only."""
+    error = TlsFailed("the certificate of api.test has expired")
+    error.is_final = True
+    trying = Trying(clock, error, 200, budget=3)
+    call = ask()
+    assert await outcome_of(trying, call) is error
+    assert call.not_retried == "another attempt would end the same way, until this is repaired"
+    assert (len(trying.attempts.calls), trying.counted, trying.budget.left(clock.now())) == (1, [], 3)
+
+
 async def test_a_refusal_after_an_attempt_that_failed_tells_of_both(clock: ManualClock) -> None:
     """The call failed at the vendor: it does not count as if nothing had been sent."""
     error = CircuitOpen("the circuit of crm is open", retry_after=3.0)
