@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,10 @@ import uvloop
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
+from tests.kit.authorization import AuthorizationServer
+from tests.kit.certificates import Authority
 from tests.kit.clock import ManualClock
+from tests.kit.servers import Servers
 
 # In CI the examples are always the same, so that a red run is about the change; on a desk they search on.
 settings.register_profile("sidecar", deadline=None, derandomize="CI" in os.environ, print_blob=True)
@@ -22,6 +26,11 @@ LEFT_BEHIND_SECONDS = 2.0  # What is on its way out when a test ends has this lo
 MAY_BLOCK: list[tuple[str, str, set[str]]] = [
     # A door that closes takes its Unix socket away in the same step, so that a reload which opens it anew comes after.
     ("os.unlink", "sidecar/downstream/listener.py", {"stop_accepting"}),
+    # The AWS SDK looks for its file of keys once, when a store is opened, and for a pod's token once an hour.
+    ("os.stat", "botocore/configloader.py", {"raw_config_parse"}),
+    ("io.TextIOWrapper.read", "botocore/configloader.py", {"raw_config_parse"}),
+    ("io.TextIOWrapper.read", "botocore/utils.py", {"__call__"}),
+    ("io.TextIOWrapper.read", "botocore/credentials.py", {"_build_headers"}),
 ]
 
 
@@ -34,6 +43,20 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 def clock() -> ManualClock:
     """Time that moves when the test says `await clock.advance(seconds)`."""
     return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def authorization_server() -> Iterator[AuthorizationServer]:
+    """A certified authorization server (npm oidc-provider); its packages are installed when they are not."""
+    with AuthorizationServer(Authority()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """All servers that run."""
+    with ExitStack() as stack:
+        yield Servers(stack)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -120,26 +120,22 @@ class Policies:
         announced = self.machines.get(Announced, (hints, is_heeded), lambda: self._announced(hints))
         ear = self.machines.get(
             Ear,
-            (hints, is_heeded),
+            (hints, is_heeded, config.idle_timeout),
             lambda: Ear(
                 self._service,
                 interpreter,
                 announced,
                 shared.clock,
                 is_heeded=is_heeded,
+                idle_timeout=float(config.idle_timeout),
                 body_max=int(hints.body_max),
                 tell=shared.log.event,
                 count_throttled=self._counter("sidecar_throttled_total").count,
                 count_ignored=self._counter("sidecar_hints_ignored_total").count,
             ),
         )
-        # What was counted stays while the rate does, whatever else of the section changes: a quota is for days.
-        rate = None if section is None else (section.rate, section.burst)
-        limiter = self.machines.get(
-            Limiter, (rate, hints, is_heeded, shared.replicas), lambda: self._limiter(section, announced)
-        )
         line = self.machines.get(
-            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, limiter)
+            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, announced)
         )
         ear.add(line)
         near = self.machines.get(Near, (section, hints, is_heeded), lambda: Near(hints.near))
@@ -154,17 +150,14 @@ class Policies:
             resource_segments=hints.resource_segments,
         )
 
-    def _limiter(self, section: RateLimitConfig | None, announced: Announced) -> Limiter:
+    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, announced: Announced) -> Line:
         limiter, clock, replicas = Limiter(announced), self._shared.clock, self._shared.replicas
         for rate in section.rate if section is not None else ():
             burst = None if section is None or section.burst is None else float(section.burst)
             limiter.hold(str(rate), rate.count, rate.seconds, clock.now(), burst=burst, replicas=replicas)
-        return limiter
-
-    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, limiter: Limiter) -> Line:
         wait_max = hints.wait_max if section is None else section.wait_max
         waiting_max = WAITING_MAX if section is None else section.waiting_max
-        return Line(limiter, self._shared.clock, float(wait_max), waiting_max)
+        return Line(limiter, clock, float(wait_max), waiting_max)
 
     def _count_wait(self, seconds: float) -> None:
         self._shared.metrics.histogram("sidecar_rate_limit_waits_seconds", self._service).observe(seconds)

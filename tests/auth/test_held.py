@@ -1,3 +1,4 @@
+import asyncio
 import pickle
 import traceback
 from typing import Any
@@ -7,34 +8,52 @@ import pytest
 from sidecar.auth.app_token import AppToken
 from sidecar.auth.credential import Credential
 from sidecar.auth.schemes import Bearer
-from sidecar.auth.secrets.held import FORGET_AFTER, HeldSecrets, forgetting_late
+from sidecar.auth.secrets.held import HeldSecrets
+from sidecar.auth.secrets.known import FORGET_AFTER, forgetting_late
 from sidecar.auth.secrets.store import StoreFailed
 from sidecar.core.body import NO_BODY
 from sidecar.core.call import Call
 from sidecar.core.errors import AppTokenMissing, CredentialUnavailable
 from sidecar.core.secret import Secret, SecretRef
+from sidecar.core.tasks import Tasks
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.redact import PATTERNS_MAX, Redactor
-from tests.kit.clock import ManualClock
+from tests.kit.clock import ManualClock, settle
 
 
 class Shelf:
     """A store in memory; a path without a value fails."""
 
+    poll_s = 300.0
+    stale_max = 3600.0
+
     def __init__(self) -> None:
         self.values: dict[str, tuple[bytes, str]] = {}
         self.fetched: list[str] = []
+        self.is_down = False
+        self.hangs: asyncio.Event | None = None
 
     async def fetch(self, path: str) -> Secret:
         """Give the value."""
+        if self.hangs is not None:
+            await self.hangs.wait()
         self.fetched.append(path)
-        if path not in self.values:
+        if self.is_down or path not in self.values:
             raise StoreFailed(f"{path} cannot be read")
         return Secret(*self.values[path])
 
     async def has_changed(self, path: str, version: str) -> bool:
         """Compare versions."""
+        if self.is_down:
+            raise StoreFailed(f"{path} cannot be read")
         return self.values.get(path, (b"", ""))[1] != version
+
+    async def put(self, path: str, field: str | None, value: bytes, version: str) -> str:
+        """Is not asked here."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Hold nothing."""
 
 
 class Kept:
@@ -46,7 +65,9 @@ class Kept:
         self.redactor = Redactor()
         self.clock = ManualClock()
         self.metrics = Metrics()
-        self.secrets = HeldSecrets({"files": self.shelf}, self._notice, self.redactor.know, self.clock, self.metrics)
+        self.secrets = HeldSecrets(
+            {"files": self.shelf}, self._notice, self.redactor.know, self.clock, self.metrics, Tasks()
+        )
 
     def ages(self) -> dict[str, float]:
         """Read the ages as a scrape does."""
@@ -236,7 +257,7 @@ async def test_a_secret_shows_itself_nowhere(kept: Kept) -> None:
 async def test_what_is_let_go_is_masked_for_a_while_and_then_leaves_the_logs_table(kept: Kept) -> None:
     """Calls of the generation before may fail a little later; a table that only grows has an end."""
     late = forgetting_late(kept.redactor.know, kept.clock)
-    kept.secrets = HeldSecrets({"files": kept.shelf}, kept._notice, late, kept.clock, kept.metrics)
+    kept.secrets = HeldSecrets({"files": kept.shelf}, kept._notice, late, kept.clock, kept.metrics, Tasks())
     for number in range(100):
         kept.shelf.values[str(number)] = (f"value-{number:03}".encode(), "1")
         ref = SecretRef.parse(f"files:{number}")
@@ -282,3 +303,109 @@ async def test_a_value_that_cannot_be_masked_is_not_used(kept: Kept) -> None:
     forget()
     await kept.secrets.refresh()
     assert held.secret is not None
+
+
+async def test_a_value_is_used_through_an_outage_up_to_stale_max(kept: Kept) -> None:
+    """The store may be away for long; a value that nobody could confirm for longer may have been withdrawn."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    held = kept.secrets.hold(KEY)
+    lost: list[str] = []
+    held.on_change(lambda _: None, lambda: lost.append("lost"))
+    await kept.secrets.refresh()
+    kept.shelf.is_down = True
+    await kept.clock.advance(3600)
+    await kept.secrets.refresh()
+    assert (held.secret is not None, bool(held.problem), lost) == (True, True, [])
+    await kept.clock.advance(1)
+    await kept.secrets.refresh()
+    assert (held.secret is not None, lost) == (False, ["lost"])
+    assert "stale_max" in held.problem
+    assert [line["msg"] for line in kept.lines] == ["secret_read", "secret_unreadable", "secret_stale"]
+    kept.shelf.is_down = False
+    await kept.secrets.refresh()
+    assert (held.secret is not None, held.problem) == (True, "")
+    assert kept.ages() == {"files:key": 0.0}
+
+
+async def test_the_metric_tells_for_how_long_a_value_is_unconfirmed(kept: Kept) -> None:
+    """The alert rings long before stale_max."""
+
+    def unconfirmed() -> list[list[float]]:
+        return list(kept.metrics._watched()["sidecar_secret_unconfirmed_seconds"].values())
+
+    kept.shelf.values["key"] = (b"first-value", "1")
+    kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    await kept.clock.advance(50)
+    assert unconfirmed() == [[0.0]]
+    kept.shelf.is_down = True
+    await kept.secrets.refresh()
+    assert unconfirmed() == [[50.0]]
+
+
+async def test_several_fields_of_one_value_are_read_at_once(kept: Kept) -> None:
+    """A store on the network is asked once for each path, not once for each reference."""
+    kept.shelf.values["key"] = (b'{"api.key":"made-up-value-1","other":"made-up-value-2"}', "1")
+    other = kept.secrets.hold(SecretRef.parse("files:key#other"))
+    field = kept.secrets.hold(FIELD)
+    await kept.secrets.refresh()
+    assert kept.shelf.fetched == ["key"]
+    assert [held.secret and held.secret.reveal() for held in (field, other)] == [b"made-up-value-1", b"made-up-value-2"]
+
+
+async def test_a_store_is_asked_when_it_is_due(kept: Kept) -> None:
+    """The look every second costs nothing where nothing is due; a refused value hurries it."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    held = kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    kept.shelf.values["key"] = (b"second-value", "2")
+    await kept.clock.advance(200)
+    kept.secrets.look()
+    await settle()
+    assert held.secret is not None
+    assert held.secret.version == "1"
+    await kept.clock.advance(100)
+    kept.secrets.look()
+    await settle()
+    assert held.secret.version == "2"
+    kept.shelf.values["key"] = (b"third-value", "3")
+    kept.secrets.hurry(KEY)
+    await settle()
+    assert held.secret.version == "3"
+
+
+async def test_a_store_that_hangs_delays_no_other(kept: Kept) -> None:
+    """Nor the look itself, on which the reload of the config waits."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    stuck = Shelf()
+    stuck.hangs = asyncio.Event()
+    tasks = Tasks()
+    held = HeldSecrets(
+        {"files": kept.shelf, "far": stuck}, kept._notice, kept.redactor.know, kept.clock, kept.metrics, tasks
+    )
+    near, _ = held.hold(KEY), held.hold(SecretRef.parse("far:key"))
+    held.look()
+    await settle()
+    assert near.secret is not None
+    await held.close()
+    await tasks.stop()
+
+
+async def test_a_successor_takes_over_the_values_of_stores_that_are_the_same(kept: Kept) -> None:
+    """Another store in the config is no reason to lose what one that is away just now gave before."""
+    kept.shelf.values["key"] = (b"first-value", "1")
+    kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    await kept.clock.advance(50)
+    kept.shelf.is_down = True
+    successor = HeldSecrets(
+        {"files": kept.shelf, "other": Shelf()}, kept._notice, kept.redactor.know, kept.clock, kept.metrics, Tasks()
+    )
+    successor.inherit(kept.secrets, {"files"})
+    held = successor.hold(KEY)
+    await successor.refresh()
+    assert held.secret is not None
+    assert held.secret.reveal() == b"first-value"
+    kept.secrets.forget_others(())
+    assert kept.ages() == {"files:key": 50.0}
+    await kept.secrets.close(successor)

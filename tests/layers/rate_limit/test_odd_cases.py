@@ -1,4 +1,4 @@
-"""The rate limit in odd cases: after quiet hours, with bodies that never end, for those who waited in vain."""
+"""What fresh eyes found in the rate limit."""
 
 import pytest
 

@@ -1,0 +1,34 @@
+"""Opening: from a `[secrets.<name>]` section to its store; the code of a kind is loaded by those who use it."""
+
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from sidecar.auth.secrets.aws.config import AwsStoreConfig
+from sidecar.auth.secrets.file import FileStore, FileStoreConfig
+from sidecar.auth.secrets.gcp.config import GcpStoreConfig
+from sidecar.auth.secrets.store import SecretStore
+from sidecar.auth.secrets.vault.config import VaultStoreConfig
+from sidecar.core.clock import Clock
+
+StoreConfig = FileStoreConfig | VaultStoreConfig | AwsStoreConfig | GcpStoreConfig
+Connect = Callable[[str | None, bool], Awaitable[aiohttp.BaseConnector]]  # By ca_file and allow_private.
+
+
+def open_store(
+    config: StoreConfig, clock: Clock, jitter: Callable[[], float], connect: Connect, tell: Callable[..., None]
+) -> SecretStore:
+    """Make the store; it connects when it is asked for the first time."""
+    if isinstance(config, FileStoreConfig):
+        return FileStore(config)
+    if isinstance(config, VaultStoreConfig):
+        from sidecar.auth.secrets.vault.store import VaultStore  # noqa: PLC0415 - only for who uses it
+
+        return VaultStore(config, clock, jitter, connect, tell)
+    if isinstance(config, AwsStoreConfig):
+        from sidecar.auth.secrets.aws.store import AwsStore  # noqa: PLC0415 - only for who uses it
+
+        return AwsStore(config, clock)
+    from sidecar.auth.secrets.gcp.store import GcpStore  # noqa: PLC0415 - only for who uses it
+
+    return GcpStore(config, clock, connect)
