@@ -1,0 +1,68 @@
+"""DPoP: tokens that only the holder of a key can use (RFC 9449); each request carries a proof, signed anew."""
+
+import base64
+import hashlib
+import secrets
+from typing import Any
+
+NONCE_MAX = 1024  # Characters. A longer nonce is not taken: it would have to travel in a header.
+
+
+class DpopKey:
+    """A P-256 key, made at the start and never stored: a token bound to it dies with the process."""
+
+    __slots__ = ("_encode", "_header", "_key", "thumbprint")
+
+    def __init__(self) -> None:
+        """Make the key. Imports a library (0.2 s at the first time): not for the loop."""
+        from joserfc import jwt  # noqa: PLC0415  # Only for those who use DPoP.
+        from joserfc.jwk import ECKey  # noqa: PLC0415
+
+        self._encode = jwt.encode
+        self._key = ECKey.generate_key("P-256")
+        self._header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self._key.as_dict(private=False)}
+        self.thumbprint = self._key.thumbprint()  # What a bound token names as cnf.jkt.
+
+    def proof(
+        self, method: str, url: str, wall: float, *, nonce: str | None = None, access_token: bytes | None = None
+    ) -> str:
+        """Give the proof for one request, to be sent in `DPoP`; about 50 µs.
+
+        `url` loses its query and fragment; `wall` is Unix time; `access_token` is the one that the request carries.
+        """
+        claims: dict[str, Any] = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method,
+            "htu": url.partition("#")[0].partition("?")[0],
+            "iat": int(wall),
+        }
+        if nonce is not None:
+            claims["nonce"] = nonce
+        if access_token is not None:
+            digest = hashlib.sha256(access_token).digest()
+            claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return self._encode(dict(self._header), claims, self._key, algorithms=["ES256"])
+
+    def __repr__(self) -> str:
+        return f"DpopKey({self.thumbprint})"
+
+
+class Prover:
+    """Proofs for one server, with the nonce that it gave last (RFC 9449 sections 8 and 9)."""
+
+    __slots__ = ("key", "nonce")
+
+    def __init__(self, key: DpopKey) -> None:
+        self.key = key
+        self.nonce: str | None = None
+
+    def hear(self, nonce: str | None) -> bool:
+        """Take the server's `DPoP-Nonce`, if there is one; say whether it is another than before."""
+        if not nonce or len(nonce) > NONCE_MAX or nonce == self.nonce:
+            return False
+        self.nonce = nonce
+        return True
+
+    def proof(self, method: str, url: str, wall: float, access_token: bytes | None = None) -> str:
+        """Give the proof for one request to this server."""
+        return self.key.proof(method, url, wall, nonce=self.nonce, access_token=access_token)
