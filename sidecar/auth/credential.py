@@ -1,7 +1,8 @@
 """Credential: a scheme with its secret, ready for requests; prepared when the secret changes, not per call."""
 
-from sidecar.auth.schemes import ApiKey, Auth
-from sidecar.auth.secrets.held import Held, Know, Known
+from sidecar.auth.schemes import ApiKey, Static
+from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.known import Know, Known
 from sidecar.core import query
 from sidecar.core.call import Call
 from sidecar.core.errors import CredentialUnavailable
@@ -14,7 +15,7 @@ _FORBIDDEN = frozenset(b"\r\n\0")
 class Credential:
     """Puts the credential of one service on its calls, in place of whatever the app sent there."""
 
-    def __init__(self, auth: Auth, held: Held, know: Know) -> None:
+    def __init__(self, auth: Static, held: Held, know: Know) -> None:
         self._auth = auth
         self._held = held
         self._known = Known(know)
@@ -22,7 +23,7 @@ class Credential:
         self._problem = ""
         self._is_query = isinstance(auth, ApiKey) and auth.place == "query"
         self._key = auth.field(b"")[0].lower()
-        self._let_go = held.on_change(self._prepare)
+        self._let_go = held.on_change(self._prepare, self._lose)
 
     def _prepare(self, secret: Secret) -> None:
         value = secret.reveal()
@@ -38,6 +39,10 @@ class Credential:
             self._problem = str(failure)
             return
         self._field = field
+
+    def _lose(self) -> None:
+        self._field = None
+        self._problem = ""
 
     def release(self) -> None:
         """Hear of no further value: the service goes away. Calls under way go on with what is here."""

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from sidecar.auth.oauth.config import Grant
+from sidecar.auth.signing.config import Signing
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 
@@ -16,6 +18,7 @@ class Bearer(Section, kw_only=True, tag_field="kind", tag="bearer"):
     secret: SecretRef
     header: str = "Authorization"
     prefix: str = "Bearer "
+    pool: bool = False  # The value is a JSON list, or has one token in each line: each call carries one of them.
 
     def field(self, value: bytes) -> tuple[bytes, bytes]:
         """Give the header field for the secret."""
@@ -29,6 +32,7 @@ class ApiKey(Section, kw_only=True, tag_field="kind", tag="api_key"):
     place: Literal["header", "query"] = msgspec.field(name="in", default="header")
     name: str = "X-Api-Key"
     prefix: str = ""
+    pool: bool = False  # The value is a JSON list, or has one key in each line: each call carries one of them.
 
     def field(self, value: bytes) -> tuple[bytes, bytes]:
         """Give the header field, or the query parameter ready to stand in a URL."""
@@ -53,4 +57,5 @@ def basic(username: str, password: bytes) -> bytes:
     return b"Basic " + base64.b64encode(username.encode() + b":" + password)
 
 
-Auth = Bearer | ApiKey | Basic
+Static = Bearer | ApiKey | Basic
+Auth = Static | Grant | Signing

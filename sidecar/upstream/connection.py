@@ -29,7 +29,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_alarm", "_answer", "_clock", "_drained", "_exchanges", "_is_sent", "_limits", "_on_closed", "_on_first_use",
-        "_pump", "_tasks", "idle_until", "is_closed", "transport",
+        "_pump", "_tasks", "idle_until", "is_closed", "transport", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -53,7 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         self._exchanges = 0
         self.transport: asyncio.Transport | None = None
         self.is_closed = False
-        self.idle_until = 0.0  # Monotonic; set by the pool.
+        self.idle_until, self.turn = 0.0, 0  # Set by the pool: monotonic; its turn when this was dialled.
 
     @property
     def received_bytes(self) -> int:

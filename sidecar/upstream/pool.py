@@ -39,6 +39,7 @@ class Pool:
         self._places = 0
         self._waiting: deque[Waiter] = deque()
         self._is_retired = False
+        self._turn = 0  # Counts the client certificates; a connection keeps to the one it was dialled with.
         self._alarm = Alarm(clock, self._close_overdue)
 
     def snapshot(self) -> dict[str, int]:
@@ -75,11 +76,14 @@ class Pool:
                 return connection
             # Closed on its way here: its place is ours all the same.
         assert self._places <= self._config.connections_max
+        turn = self._turn  # Before the handshake: one that was under way shows the certificate before.
         try:
-            return await self._dial(record, deadline_at)
+            connection = await self._dial(record, deadline_at)
         except BaseException:
             self._free_place()
             raise
+        connection.turn = turn
+        return connection
 
     async def _wait_in_line(self, deadline_at: float) -> Connection | None:
         config = self._config
@@ -122,6 +126,9 @@ class Pool:
             self._free_place()
 
     def _offer(self, connection: Connection) -> None:
+        if connection.turn != self._turn:
+            self._forget(connection)
+            return
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -181,6 +188,12 @@ class Pool:
             self._forget(connection)
         if self._idle:
             self._alarm.set(min(connection.idle_until for connection in self._idle))
+
+    def turn_over(self) -> None:
+        """Close the idle connections, and every other one as it comes back: new ones show another certificate."""
+        self._turn += 1
+        while self._idle:
+            self._forget(self._idle.pop())
 
     def retire(self) -> None:
         """Close the idle connections, and every other one as it comes back: a newer generation took over."""

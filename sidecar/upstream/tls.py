@@ -2,8 +2,13 @@
 
 A resumed session skips the certificates: they were verified when it began. A context lives as long as its config, and
 sessions live in their context, so a changed `ca_file` begins with none.
+
+A client certificate is put into its context while it works: OpenSSL gives each connection its own copy at the
+handshake, so those that are open keep theirs, and new ones take the new one. Sessions remember who they began with, so
+those of the certificate before are not offered any more.
 """
 
+import os
 import ssl
 from collections import OrderedDict
 from typing import Any
@@ -19,6 +24,7 @@ class _Object(ssl.SSLObject):
     """
 
     _incoming: ssl.MemoryBIO
+    turn = 0  # Which of its context's client certificates it began with.
     _wanting = ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "no more bytes are here")
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the standard library's signature.
@@ -35,6 +41,7 @@ class ClientContext(ssl.SSLContext):
     """
 
     _sessions: OrderedDict[str, ssl.SSLSession]
+    turn = 0  # Counts the client certificates.
 
     def wrap_bio(
         self,
@@ -50,6 +57,7 @@ class ClientContext(ssl.SSLContext):
         ssl_object = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
         assert isinstance(ssl_object, _Object)
         ssl_object._incoming = incoming  # noqa: SLF001 - set here, since SSLObject is made by the context alone.
+        ssl_object.turn = self.turn
         return ssl_object
 
     def keep(self, host: str, session: ssl.SSLSession) -> None:
@@ -63,11 +71,22 @@ class ClientContext(ssl.SSLContext):
         """Begin anew with `host`: a handshake failed, and the session may be why."""
         self._sessions.pop(host, None)
 
+    def show(self, certificate: bytes, private_key: bytes, password: bytes = b"") -> None:
+        """Show this client certificate in all handshakes from now on; PEM, our own certificate first.
+
+        Raises ValueError with a sentence that holds nothing of them; the certificate before is shown on, then.
+        """
+        # Tried on a context of its own: OpenSSL takes the certificate before it sees that the key is another's.
+        _load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, private_key, password)
+        _load_chain(self, certificate, private_key, password)
+        self.turn += 1
+        self._sessions.clear()
+
 
 def client_context(ca_file: str | None = None) -> ClientContext:
     """Make a context that trusts the system's authorities and, in addition, those in `ca_file` (PEM).
 
-    TLS 1.2 at least, host names checked. A client certificate goes in by `load_cert_chain` on the result.
+    TLS 1.2 at least, host names checked. A client certificate goes in by `show` on the result.
     Raises ValueError with a sentence when `ca_file` cannot be read.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -85,17 +104,21 @@ def client_context(ca_file: str | None = None) -> ClientContext:
 class Contexts:
     """The contexts of one generation, one per `ca_file`: each costs 17 ms and 1.2 MiB with the system's authorities.
 
-    Services share one as they share their trust. A service with a client certificate needs a context of its own.
+    Services share one as they share their trust, and the client certificate that they show, if any.
     """
 
     def __init__(self) -> None:
-        self._made: dict[str | None, ClientContext] = {}  # As many as there are ca_files in the config.
+        self._made: dict[tuple[str | None, str], ClientContext] = {}  # As many as the config has such pairs.
 
-    def get(self, ca_file: str | None) -> ClientContext:
-        """Give the context for `ca_file`. Raises ValueError as `client_context` does."""
-        if ca_file not in self._made:
-            self._made[ca_file] = client_context(ca_file)
-        return self._made[ca_file]
+    def get(self, ca_file: str | None, identity: str = "") -> ClientContext:
+        """Give the context for `ca_file` and the client certificate called `identity` ("": none is shown).
+
+        Raises ValueError as `client_context` does.
+        """
+        key = (ca_file, identity)
+        if key not in self._made:
+            self._made[key] = client_context(ca_file)
+        return self._made[key]
 
 
 def remember(ssl_object: Any) -> None:
@@ -107,9 +130,43 @@ def remember(ssl_object: Any) -> None:
     context = getattr(ssl_object, "context", None)
     if not isinstance(context, ClientContext) or ssl_object.server_hostname is None:
         return
+    if ssl_object.turn != context.turn:
+        return  # It knows us by another certificate.
     session = ssl_object.session
     if session is not None and (session.has_ticket or session.id):
         context.keep(ssl_object.server_hostname, session)
+
+
+def _load_chain(context: ssl.SSLContext, certificate: bytes, private_key: bytes, password: bytes) -> None:
+    """Load a client certificate. The ssl module takes files alone, so it gets one that is nothing but memory.
+
+    A memfd has no name in any directory, is seen by this process only, and is gone when it is closed; so the key
+    touches no disk, and a root file system that is read-only does not matter.
+    """
+    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.set_blocking(descriptor, False)  # Memory never blocks; now whoever watches for that sees it, too.
+        os.write(descriptor, b"\n".join([certificate.strip(), private_key.strip(), b""]))
+        # Given even if it is empty: without one OpenSSL asks on the terminal for that of an encrypted key.
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=password)
+    except ssl.SSLError as error:
+        raise ValueError(_unloadable(error, is_encrypted=b"ENCRYPTED" in private_key)) from None
+    except (OSError, ValueError) as error:  # The latter: a password of more than 1,023 bytes.
+        raise ValueError(f"the client certificate could not be loaded ({type(error).__name__})") from None
+    finally:
+        os.close(descriptor)
+
+
+def _unloadable(error: ssl.SSLError, *, is_encrypted: bool) -> str:
+    reason = error.reason or ""
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the private key is not that of the client certificate; while both are rotated that passes by itself"
+    if is_encrypted:  # OpenSSL has a dozen ways to say so, and one of them is to say nothing.
+        return "the private key is encrypted, and its password is another or missing"
+    return (
+        "the client certificate and its private key are not both in PEM form "
+        f"(-----BEGIN CERTIFICATE-----, -----BEGIN PRIVATE KEY-----): {reason or 'no start line'}"
+    )
 
 
 def _trust(context: ssl.SSLContext, ca_file: str) -> None:

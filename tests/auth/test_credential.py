@@ -3,8 +3,9 @@ import base64
 import pytest
 
 from sidecar.auth.credential import Credential
-from sidecar.auth.schemes import ApiKey, Auth, Basic, Bearer, basic
-from sidecar.auth.secrets.held import Held, Known
+from sidecar.auth.schemes import ApiKey, Basic, Bearer, Static, basic
+from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.known import Known
 from sidecar.core.body import NO_BODY, Headers
 from sidecar.core.call import Call
 from sidecar.core.errors import CredentialUnavailable
@@ -17,7 +18,7 @@ REF = SecretRef.parse("files:key")
 NOBODY = Redactor().know
 
 
-def entitled(auth: Auth, secret: bytes, headers: Headers | None = None, target: bytes = b"/x") -> Call:
+def entitled(auth: Static, secret: bytes, headers: Headers | None = None, target: bytes = b"/x") -> Call:
     """Put a credential on a call."""
     held = Held(REF, Known(NOBODY))
     credential = Credential(auth, held, NOBODY)
@@ -38,7 +39,7 @@ def entitled(auth: Auth, secret: bytes, headers: Headers | None = None, target: 
         (Basic(secret=REF, username="me"), (b"Authorization", b"Basic bWU6czM=")),
     ],
 )
-def test_the_field_of_each_scheme(auth: Auth, expected: tuple[bytes, bytes]) -> None:
+def test_the_field_of_each_scheme(auth: Static, expected: tuple[bytes, bytes]) -> None:
     """Header and prefix are the vendor's choice."""
     assert entitled(auth, b"s3").headers == [expected]
 
@@ -46,7 +47,7 @@ def test_the_field_of_each_scheme(auth: Auth, expected: tuple[bytes, bytes]) -> 
 @pytest.mark.parametrize(
     ("auth", "name"), [(Bearer(secret=REF), b"aUTHORIZATION"), (ApiKey(secret=REF, name="X-Key"), b"x-key")]
 )
-def test_what_the_app_sent_in_its_place_is_replaced(auth: Auth, name: bytes) -> None:
+def test_what_the_app_sent_in_its_place_is_replaced(auth: Static, name: bytes) -> None:
     """A placeholder beside the real one would make two credentials, and some vendors take the first."""
     headers: Headers = [(name, b"placeholder"), (b"Accept", b"*/*"), (name.upper(), b"another")]
     call = entitled(auth, b"s3", headers)
@@ -80,7 +81,7 @@ def test_basic_takes_names_and_passwords_beyond_ascii() -> None:
 
 @pytest.mark.parametrize("value", [b"two\r\nX-Lines: 1", b"two\nlines", b"a\0b", b"a\rb"])
 @pytest.mark.parametrize("auth", [Bearer(secret=REF), ApiKey(secret=REF), Basic(secret=REF, username="me")])
-def test_a_secret_that_no_header_may_hold_is_never_sent(value: bytes, auth: Auth) -> None:
+def test_a_secret_that_no_header_may_hold_is_never_sent(value: bytes, auth: Static) -> None:
     """It would be a header of its own at the vendor, and RFC 7617 section 2 has no control characters in Basic.
 
     The call says what is wrong, without the value.

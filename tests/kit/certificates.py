@@ -30,6 +30,15 @@ class Authority:
         key.touch(mode=0o600)
         issued.private_key_pem.write_to_path(str(key))
 
+    def pems(self, *names: str) -> tuple[bytes, bytes, bytes]:
+        """Give a certificate for `names` with its chain, its key, and the authority's own certificate, all as PEM.
+
+        For servers of another's make, and for clients that show one.
+        """
+        issued = self._authority.issue_cert(*names)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        return chain, issued.private_key_pem.bytes(), self._authority.cert_pem.bytes()
+
     def client(self) -> ssl.SSLContext:
         """Give a client's context that trusts this authority alone."""
         context = ssl.create_default_context()

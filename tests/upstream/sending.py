@@ -17,6 +17,7 @@ from sidecar.core.tasks import Tasks
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.origin import BaseUrl
 from sidecar.upstream.pool import Pool, PoolConfig
+from sidecar.upstream.tls import ClientContext
 from sidecar.upstream.transport import Timeouts, Transport
 from tests.upstream.dialing import dialer
 
@@ -60,6 +61,7 @@ class Way:
         attempt: float | None = None,
         idle: float = 30.0,
         notable: frozenset[bytes] = frozenset(),
+        tls: ClientContext | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.tasks = Tasks()
@@ -68,7 +70,7 @@ class Way:
         self.recent = Recent()
         self.notable = notable
         self.on_dialled: Callable[[Connection], Awaitable[None]] | None = None
-        self._dialer = dialer(url, clock=self.clock)
+        self._dialer = dialer(url, clock=self.clock, tls=tls)
         self.pool = Pool(pool or PoolConfig(), self._dial, self.clock)
         self.transport = Transport(
             BaseUrl.parse(url),
