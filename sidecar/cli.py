@@ -59,7 +59,20 @@ def _parser() -> argparse.ArgumentParser:
         "-c", "--config", type=Path, help="whose own presets to show; default: ./sidecar.toml if there"
     )
     providers.set_defaults(command=_show_providers)
-    for command in (run, check_, config, services):
+    login = commands.add_parser("login", help="consent at the vendor, and store the refresh token for a service")
+    login.add_argument("--device", action="store_true", help="type a code on another device")
+    login.add_argument("--no-browser", action="store_true", help="paste the address that the browser ends at")
+    login.set_defaults(command=_login)
+    token = commands.add_parser("token", help="how the token of a service stands in the running sidecar")
+    token.set_defaults(command=_token)
+    for command in (login, token):
+        command.add_argument("service", metavar="SERVICE")
+    audit = commands.add_parser("audit", help="the audit log").add_subparsers(required=True, metavar="WHAT")
+    verify = audit.add_parser("verify", help="find what was removed or changed")
+    verify.add_argument("file", metavar="FILE", type=Path, nargs="+", help="of one chain; -: stdin, lines of the log")
+    verify.add_argument("--last", metavar="HASH", help="a hash that was noted elsewhere; it must occur")
+    verify.set_defaults(command=_audit_verify)
+    for command in (run, check_, config, services, login, token):
         command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
     for command in (config, services, providers):
         command.add_argument("--json", action="store_true", help="for programs")
@@ -72,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sidecar.app import run
+    from sidecar.serve import run
 
     return int(run(arguments.config))
 
@@ -149,6 +162,45 @@ def _demo(arguments: argparse.Namespace) -> int:
     from sidecar.demo.tour import main as tour
 
     return int(tour(once=arguments.once))
+
+
+def _login(arguments: argparse.Namespace) -> int:
+    from sidecar.auth.login.failed import LoginFailed
+    from sidecar.login import at_terminal, login
+
+    config = load(arguments.config)
+    try:
+        login(config, arguments.service, at_terminal(), device=arguments.device, no_browser=arguments.no_browser)
+    except LoginFailed as failed:
+        print(f"sidecar: {failed}", file=sys.stderr)
+        return _PROBLEM
+    return _OK
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    from sidecar.admin.ask import Unreachable
+    from sidecar.admin.token import as_text, token_state
+
+    config = load(arguments.config)
+    try:
+        print(as_text(arguments.service, token_state(config.listen.admin, arguments.service)))
+    except Unreachable as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return _PROBLEM
+    return _OK
+
+
+def _audit_verify(arguments: argparse.Namespace) -> int:
+    from sidecar.telemetry.audit.verify import verify, verify_stream
+
+    if arguments.file == [Path("-")]:
+        report = verify_stream(sys.stdin.buffer)
+    else:
+        report = verify(arguments.file, arguments.last)
+    for finding in report.findings:
+        print(finding, file=sys.stderr)
+    print(report.summary)
+    return report.exit_code
 
 
 def _version(_: argparse.Namespace) -> int:

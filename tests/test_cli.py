@@ -16,6 +16,7 @@ import pytest
 from sidecar import __version__
 from sidecar.cli import main
 from sidecar.config.load import read
+from tests.telemetry.audit.logs import write_log
 
 ROOT = Path(__file__).parent.parent
 GOOD = '[services.crm]\nbase_url = "https://a.example"\n[services.crm.routes.a]\nmatch = "GET /a"\n'
@@ -276,3 +277,98 @@ def test_show_providers_says_which_file_cannot_be_read(config: Path, capsys: pyt
     assert captured.err.startswith("own/acme.toml: this is not TOML: ")
     assert main(["show", "providers", "acme", "-c", str(config)]) == 1
     assert capsys.readouterr().err.startswith("own/acme.toml: this is not TOML: ")
+
+
+# Credentials and the audit log.
+
+
+def test_token_tells_how_the_token_of_a_service_stands(
+    admin: Admin, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the running sidecar; each token where a service has several, and a sentence where it has none."""
+    token = {"state": "valid", "number": 3, "expires_in": 90.0}
+    services = {"crm": {"token": token}, "erp": {"token": [token, {"state": "none"}]}, "bare": {}}
+    admin.answer = reply(json.dumps({"services": services}))
+    assert main(["token", "crm", "-c", str(config)]) == 0
+    assert capsys.readouterr().out == "crm: valid\n  number: 3\n  expires_in: 90 s\n"
+    assert main(["token", "erp", "-c", str(config)]) == 0
+    assert capsys.readouterr().out.endswith("expires_in: 90 s\nerp: none\n")
+    assert main(["token", "bare", "-c", str(config)]) == 0
+    assert "is no token" in capsys.readouterr().out
+    assert main(["token", "crn", "-c", str(config)]) == 1
+    assert capsys.readouterr().err.startswith("sidecar: the running sidecar has no service crn")
+
+
+REFRESHING = """
+[secrets.files]
+kind = "file"
+path = "/nowhere"
+[services.crm]
+base_url = "https://a.example"
+[services.crm.auth]
+kind = "oauth2_refresh_token"
+token_url = "https://a.example/token"
+client_id = "us"
+client_auth = "none"
+refresh_token = "files:refresh"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "sentence"),
+    [
+        (GOOD, ["crn"], "there is no service crn; known are: crm"),
+        (GOOD, ["crm"], "nobody logs in for crm"),
+        (REFRESHING, ["crm"], "services.crm.auth.login is missing"),
+        (
+            f'{REFRESHING}login = {{ authorize_url = "https://a.example/a" }}',
+            ["crm", "--device"],
+            "no login.device_url",
+        ),
+        (
+            f'{REFRESHING}login = {{ authorize_url = "https://a.example/a" }}\nca_file = "/none.pem"',
+            ["crm"],
+            "services.crm.auth.ca_file: ",
+        ),
+    ],
+)
+def test_login_says_what_is_missing(
+    config: Path, capsys: pytest.CaptureFixture[str], text: str, arguments: list[str], sentence: str
+) -> None:
+    """Before anybody is sent to a vendor."""
+    config.write_text(text)
+    assert main(["login", *arguments, "-c", str(config)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("sidecar: ")
+    assert sentence in captured.err
+
+
+def test_audit_verify_tells_problems_on_stderr_and_how_far_the_chain_goes_on_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 when all is well, 1 otherwise; rotated files are found, or named in any order."""
+    log = tmp_path / "audit.log"
+    write_log(log, 5)
+    assert main(["audit", "verify", str(log)]) == 0
+    captured = capsys.readouterr()
+    assert (captured.err, captured.out.startswith("7 records, 0 to 6, last hash ")) == ("", True)
+    noted = json.loads(log.read_text().splitlines()[3])["hash"]
+    assert main(["audit", "verify", str(log), "--last", noted]) == 0
+    assert main(["audit", "verify", str(log), "--last", secrets.token_hex(32)]) == 1
+    assert "no record has the hash" in capsys.readouterr().err
+    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if '"seq":3,' not in line))
+    assert main(["audit", "verify", str(log)]) == 1
+    assert capsys.readouterr().err.startswith(f"{log}:4: record 3 is missing")
+    assert main(["audit", "verify", str(tmp_path / "none.log")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_audit_verify_reads_lines_of_the_log_from_stdin(tmp_path: Path) -> None:
+    """As with `kubectl logs POD | sidecar audit verify -`."""
+    log = tmp_path / "audit.log"
+    write_log(log, 2)
+    captured = '{"msg":"ready"}\n' + log.read_text()
+    command = [sys.executable, "-m", "sidecar", "audit", "verify", "-"]
+    ended = subprocess.run(command, cwd=ROOT, input=captured, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout[:10]) == (0, "", "4 records,")

@@ -1,10 +1,10 @@
-"""Api: `listen.admin`, for people inside the pod: the page, what the services do now, the config, a reload, a circuit.
+"""Api: `listen.admin`, for people in the pod: the page, the services, the config; a reload, a circuit, a login.
 
 No browser page of elsewhere gets in: neither by a name rebound to loopback (Host), nor by a request across sites.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,9 +27,10 @@ from sidecar.core.hosts import is_local_host
 Picture = Mapping[str, Any]
 
 _KNOWN = (
-    "GET /, GET /api/services, GET /api/services/{name}, POST /api/services/{name}/circuit, GET /api/config, "
-    "POST /api/reload"
+    "GET /, GET /api/services, GET /api/services/{name}, POST /api/services/{name}/circuit, "
+    "POST /api/services/{name}/login, GET /api/config, POST /api/reload"
 )
+VERSION_MAX = 512  # Characters. Longer: refused; no store has such.
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -45,8 +46,18 @@ class _Wish(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal["open", "auto"]
 
 
+class _Login(msgspec.Struct, forbid_unknown_fields=True):
+    """What `sidecar login` has stored."""
+
+    version: Annotated[str, msgspec.Meta(max_length=VERSION_MAX)]  # Of the refresh token, as its store names it.
+
+
 def _no_circuits(name: str, state: str) -> Sequence[Picture]:  # noqa: ARG001
     return ()
+
+
+def _no_logins(name: str, version: str) -> None:  # noqa: ARG001
+    raise BadRequest(f"{name} has no refresh token")
 
 
 def admin_app(
@@ -54,6 +65,7 @@ def admin_app(
     config: Callable[[], Picture],
     reload: Callable[[], Awaitable[Picture]],
     force_circuit: Callable[[str, str], Sequence[Picture]] = _no_circuits,
+    logged_in: Callable[[str, str], None] = _no_logins,
     *,
     hosts: frozenset[str] = frozenset(),
     on_fault: Callable[[BaseException], None],
@@ -62,7 +74,8 @@ def admin_app(
 
     `snapshot` gives {"generation": n, "services": {name: {...}}}; `config` what was loaded, secrets as references;
     `reload` {"ok": bool, "generation": n, "problems": [...]}. `force_circuit` sets the circuits of a service to `open`
-    or `auto` and gives them, none if it has none; it raises UnknownService. `on_fault` is told what broke inside.
+    or `auto` and gives them, none if it has none; it raises UnknownService. `logged_in` is told of a service's new
+    refresh token and its version; it raises UnknownService and BadRequest. `on_fault` is told what broke inside.
     """
 
     async def services(_: web.Request) -> web.Response:
@@ -83,6 +96,11 @@ def admin_app(
             raise NoCircuit(f"{name} has no circuit: its circuit_breaker is off (circuit_breaker = false)")
         return _json({"name": name, "circuit": circuits[0] if len(circuits) == 1 else circuits})
 
+    async def login(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        logged_in(name, _login(await request.read()).version)
+        return _json({"name": name})
+
     async def show_config(_: web.Request) -> web.Response:
         return _json(config())
 
@@ -93,17 +111,19 @@ def admin_app(
         detail = f"the configuration has problems; generation {result.get('generation')} goes on"
         return problem(ReloadRefused(detail), problems=list(result.get("problems", ())))
 
-    async def page(_: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY})
-
     app = web.Application(middlewares=[_guard(hosts, on_fault)], client_max_size=BODY_MAX)
     app.router.add_get("/api/services", services)
     app.router.add_get("/api/services/{name}", service)
     app.router.add_post("/api/services/{name}/circuit", circuit)
+    app.router.add_post("/api/services/{name}/login", login)
     app.router.add_get("/api/config", show_config)
     app.router.add_post("/api/reload", load_anew)
-    app.router.add_get("/", page)
+    app.router.add_get("/", _page)
     return app
+
+
+async def _page(_: web.Request) -> web.Response:
+    return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
 def _guard(hosts: frozenset[str], on_fault: Callable[[BaseException], None]) -> Middleware:
@@ -159,6 +179,14 @@ def _wish(body: bytes) -> _Wish:
         raise BadRequest(
             'write {"state": "open"} to refuse all calls, or {"state": "auto"} to let the circuit decide again'
         ) from None
+
+
+def _login(body: bytes) -> _Login:
+    """Read what was stored. Raises BadRequest with what to write."""
+    try:
+        return msgspec.json.decode(body, type=_Login)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest('write {"version": "..."}: that of the refresh token that was stored') from None
 
 
 def _with_status(error: SidecarError, status: int) -> SidecarError:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from sidecar.core.address import Address
@@ -15,11 +16,15 @@ class Unreachable(Exception):
     """There is no answer; the sentence says why and what helps."""
 
 
-def ask(address: str, path: str) -> Any:
-    """GET `path` from the admin listener at `address`, decoded. Raises Unreachable."""
+def ask(address: str, path: str, told: Mapping[str, str] | None = None) -> Any:
+    """GET `path` from the admin listener at `address`, decoded; with `told`, POST it there. Raises Unreachable."""
+    method, body, headers = "GET", None, {"Host": "localhost"}
+    if told is not None:
+        method, body = "POST", json.dumps(told)
+        headers["Content-Type"] = "application/json"
     connection = _connection(Address.parse(address))
     try:
-        connection.request("GET", path, headers={"Host": "localhost"})
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         content = answer.read(_ANSWER_MAX + 1)
     except (ConnectionRefusedError, FileNotFoundError):
@@ -29,7 +34,7 @@ def ask(address: str, path: str) -> Any:
     finally:
         connection.close()
     if answer.status != http.client.OK or len(content) > _ANSWER_MAX:
-        raise Unreachable(f"what listens at {address} answered {answer.status} to GET {path}; is it a sidecar?")
+        raise Unreachable(f"what listens at {address} answered {answer.status} to {method} {path}; is it a sidecar?")
     try:
         return json.loads(content)
     except ValueError:

@@ -15,8 +15,10 @@ from sidecar.core.alarm import Alarm
 from sidecar.core.body import BUFFER_MAX, Body
 from sidecar.core.clock import Clock
 from sidecar.core.errors import RequestTimeout, SidecarError
+from sidecar.core.peer import Peer
 from sidecar.core.tasks import Tasks
 from sidecar.downstream.limits import DoorLimits
+from sidecar.downstream.peer import peer_of
 from sidecar.downstream.reader import RequestReader
 from sidecar.downstream.request import Request
 
@@ -36,7 +38,7 @@ class AppConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_arrived", "_clock", "_current", "_drained", "_handle", "_is_held", "_is_refused", "_limits", "_loop",
         "_on_closed", "_read_alarm", "_reader", "_refusal", "_task", "_tasks", "_waiting", "_write_alarm", "is_closed",
-        "is_draining", "transport", "tunnel_in",
+        "is_draining", "peer", "transport", "tunnel_in",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +71,7 @@ class AppConnection(asyncio.BufferedProtocol):
         self.is_closed = False
         self.is_draining = False  # Answer what has begun, take nothing new.
         self.transport: asyncio.Transport | None = None
+        self.peer: Peer | None = None
 
     # The task: one request after the other.
 
@@ -176,6 +179,7 @@ class AppConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection's task."""
         self.transport = transport  # type: ignore[assignment]
+        self.peer = peer_of(transport)
         self._read_alarm.set(self._clock.now() + self._limits.keepalive_timeout)
         self._task = self._tasks.spawn(self._serve(), "app connection")
         if self._refusal is not None:

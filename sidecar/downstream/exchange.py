@@ -56,6 +56,7 @@ class Exchange:
         """Answer one request."""
         call = Call(door.service or "", request.method, b"", request.headers, request.body)
         call.started_at = self._clock.now()
+        call.peer = connection.peer
         outcome = Outcome.CANCELLED
         try:
             reply, outcome = await self._reply(door, connection, request, call)

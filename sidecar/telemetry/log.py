@@ -192,7 +192,7 @@ class Log:
         return [self._detail(record, key) for record in attempts[-DETAILS_MAX:]]
 
     def _detail(self, record: AttemptRecord, key: bytes | None) -> AttemptLine:
-        mask = self.redactor
+        mask, own = self.redactor, None
         line = AttemptLine(
             mask.text(record.error), _ms(record.dns_s), _ms(record.connect_s), _ms(record.tls_s),
             _ms(record.first_byte_s), _ms(record.total_s), record.is_reused, _ms(record.waited_s) or 0,
@@ -202,10 +202,17 @@ class Log:
             start, *fields = _without(record.request_head, key).removesuffix(b"\r\n\r\n").split(b"\r\n")
             method, _, rest = start.partition(b" ")
             line.method, line.target = method.decode(), mask.target(rest.rpartition(b" ")[0])
-            line.request_head = mask.headers([_name_and_value(field) for field in fields])
+            sent = [_name_and_value(field) for field in fields]
+            line.request_head = mask.headers(sent)
+            own = mask.carried(sent)
         if record.response_head is not None:
-            line.response_head = mask.headers([(name, _without(value, key)) for name, value in record.response_head])
-            line.response_start = mask.body(_without(bytes(record.response_start), key))
+            head = [(name, _without(value, key)) for name, value in record.response_head]
+            start = _without(bytes(record.response_start), key)
+            if own is not None:  # A vendor that repeats what the app sent.
+                head = [(name, own.without_known(value)) for name, value in head]
+                start = own.without_known(start)
+            line.response_head = mask.headers(head)
+            line.response_start = mask.body(start)
         return line
 
     def _dropped_line(self, count: int) -> bytes:

@@ -20,7 +20,7 @@ SENTENCES_MAX = 256  # Remembered as masked. Full: all are forgotten and masked 
 TAIL_MIN = 3  # Bytes of a known value at a cut end that are masked, too.
 
 _NAME = re.compile(
-    r"auth(?!or(?!i))|cookie|token|secret|key|passw|passphrase|pwd|signature|session|credential|jwt|assertion|private"
+    r"auth(?!or(?!i))|cookie|token|secret|key|passw|passphrase|pwd|signature|session|credential|jwt|assertion|private|dpop"
     r"|bearer|(^|[-_.])(sig|hmac|otp|pin|code_verifier|refresh|access)($|[-_.])",
     re.IGNORECASE,
 )
@@ -37,7 +37,7 @@ _CLOSING = {"{": "}", "[": "]"}
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 # JSON leaves these as they are, and terminals obey them: further control characters, line ends, changes of direction.
 _OBEYED = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_IN_TEXT = re.compile(r"\b(bearer|basic|token|dpop)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_IN_TEXT = re.compile(r"\b(bearer|basic|token|dpop)\s+[A-Za-z0-9._~+/=&?!$%*:@#^-]{8,}", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -89,6 +89,21 @@ class Redactor:
         text = _USERINFO.sub(MASK + "@", text)
         text = _IN_TEXT.sub(rf"\1 {MASK}", text)
         return _PAIR.sub(_masked_pair, text)
+
+    def carried(self, headers: Headers) -> "Redactor | None":
+        """Give one that knows the credentials of a head that this one does not: the app's own. None: there are none."""
+        values = {_bare(value) for name, value in headers if is_secret_name(name.decode("latin-1"))}
+        new = [value for value in values if len(value) >= PATTERN_MIN and value not in self._known]
+        if not new:
+            return None
+        redactor = Redactor()
+        for value in new:
+            redactor.know(forms(value))
+        return redactor
+
+    def without_known(self, raw: bytes) -> bytes:
+        """Mask the known values alone."""
+        return self._without_known(raw).encode()
 
     def sentence(self, text: str) -> str:
         """Mask a sentence of ours as `text` does; the same few come by the thousand when calls are refused."""
@@ -143,6 +158,11 @@ class Redactor:
         """Give the values whose beginning occurs, longest first: few, where trying all costs milliseconds a call."""
         starts = {raw[at : at + TAIL_MIN] for at in range(len(raw) - TAIL_MIN + 1)} & self._by_start.keys()
         return sorted((pattern for start in starts for pattern in self._by_start[start]), key=len, reverse=True)
+
+
+def _bare(value: bytes) -> bytes:
+    scheme = _SCHEME.match(value.decode("latin-1"))
+    return value[scheme.end() :].strip() if scheme else value
 
 
 def _cut_inside(raw: bytes, pattern: bytes) -> int:

@@ -45,12 +45,26 @@ TABLE = (
     Row("sidecar_bulkhead_slots", "gauge", ("service",), "Slots there are; fewer than configured when adaptive.", max),
     Row("sidecar_bulkhead_waiting", "gauge", ("service",), "Attempts that wait for a slot.", max),
     Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
+    Row("sidecar_token_renewals_total", "counter", ("service", "result"), "Tokens asked for: success or failure."),
+    Row(
+        "sidecar_token_expires_at", "gauge", ("service",),
+        "Unix time at which the token in use ends; infinite where nobody said. None without a token.", min,
+    ),
+    Row(
+        "sidecar_grant_state", "gauge", ("service",),
+        "Of a refresh token: 0 it is stored, 1 the newest is only in memory, 2 it is lost and wants a login.", max,
+    ),
     Row(
         "sidecar_secret_age_seconds", "gauge", ("secret",),
         "Since the value changed, as far as this process saw: at most since its start. None until it was read.", min,
     ),
+    Row(
+        "sidecar_secret_unconfirmed_seconds", "gauge", ("secret",),
+        "Since the store last confirmed the value, while it cannot be read; 0 when all is well.", max,
+    ),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
     Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),
+    Row("sidecar_audit_records_lost_total", "counter", (), "Audit records given up, since nothing took them."),
     Row("sidecar_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.", max),
 )  # fmt: skip

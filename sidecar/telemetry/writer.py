@@ -58,6 +58,18 @@ class Writer:
             if after >= self._wake_at:
                 self._wake(after)
 
+    def offer(self, line: bytes) -> bool:
+        """Add a line if there is room, and say so; for who keeps it until there is."""
+        with self._lock:
+            after = self._bytes + len(line) + 1
+            if after > self._bytes_max:
+                return False
+            self._lines.append(line)
+            self._bytes = after
+            if after >= self._wake_at:
+                self._wake(after)
+            return True
+
     def _wake(self, waiting_bytes: int) -> None:
         """Tell the thread that a first line is there, or that a write is worth while; once each."""
         self._empty.clear()

@@ -28,7 +28,13 @@ def faults() -> list[BaseException]:
 
 
 @pytest.fixture
-async def client(aiohttp_client: Make, faults: list[BaseException]) -> Client:
+def logins() -> list[str]:
+    """Which logins were told of."""
+    return []
+
+
+@pytest.fixture
+async def client(aiohttp_client: Make, faults: list[BaseException], logins: list[str]) -> Client:
     """The admin door of a pod with one service; every second reload is refused."""
     answers: list[dict[str, Any]] = [
         {"ok": False, "generation": 1, "problems": ["services.crm.timeout: too long"]},
@@ -49,8 +55,21 @@ async def client(aiohttp_client: Make, faults: list[BaseException]) -> Client:
             raise UnknownService(f"no such service; known are: {', '.join(CIRCUITS)}")
         return [{**scope, "state": {"open": "forced", "auto": "half_open"}[state]} for scope in CIRCUITS[name]]
 
+    def logged_in(name: str, version: str) -> None:
+        if name != "crm":
+            raise UnknownService("no such service; known are: crm")
+        logins.append(f"{name} {version}")
+
     return await aiohttp_client(
-        admin_app(snapshot, config, reload, force_circuit, hosts=frozenset({"pod.internal"}), on_fault=faults.append)
+        admin_app(
+            snapshot,
+            config,
+            reload,
+            force_circuit,
+            logged_in,
+            hosts=frozenset({"pod.internal"}),
+            on_fault=faults.append,
+        )
     )
 
 
@@ -181,6 +200,20 @@ async def test_the_page_needs_nothing_from_outside_and_allows_only_its_own_scrip
         assert f"{rule} 'sha256-{digest}'" in policy
     assert "://" not in text
     assert "innerHTML" not in text
+
+
+async def test_a_login_is_told_with_the_version_of_what_it_stored(client: Client, logins: list[str]) -> None:
+    """By `sidecar login`, in one form; a value has no place in it."""
+    login = "/api/services/crm/login"
+    assert (await client.post(login, json={"version": "7"})).status == 200
+    for body in ({}, {"version": 7}, {"version": "7", "refresh_token": "r"}, {"version": "7" * 513}):
+        assert await problem_of(await client.post(login, json=body)) == (400, "bad_request")
+    assert await problem_of(await client.post("/api/services/erp/login", json={"version": "7"})) == (
+        404,
+        "unknown_service",
+    )
+    assert (await client.get(login)).status == 405
+    assert logins == ["crm 7"]
 
 
 async def test_what_breaks_inside_is_told_to_the_log_and_not_to_the_caller(
