@@ -3,17 +3,15 @@
 import asyncio
 import random  # noqa: TID251 - the composition root is where chance comes from
 import resource
-import signal
-import sys
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from sidecar import __version__
 from sidecar.admin.api import admin_app
 from sidecar.admin.health import health_app
+from sidecar.auditing import Auditing
+from sidecar.auth.oauth.pace import Paces
 from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
 from sidecar.config.load import load
 from sidecar.config.model import Config
@@ -27,7 +25,7 @@ from sidecar.doors import Doors
 from sidecar.downstream.exchange import Exchange
 from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
-from sidecar.process import files_wanted, keep_standard_files, raise_files_max, settle_memory
+from sidecar.process import files_wanted, settle_memory
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.quiet import quiet_hooks, quiet_libraries
@@ -36,7 +34,6 @@ from sidecar.telemetry.writer import Writer
 from sidecar.upstream.resolve import Resolver
 
 WATCH_EVERY = 1.0  # Seconds between two looks at the config's and the secrets' files.
-RELOADS_MAX = 2  # Asked for by SIGHUP: one at work, one in line. Full: the one in line sees what this one would.
 FLUSH_MAX = 2.0  # Seconds that the last log lines may take; a reader that is stuck longer loses them.
 FLUSH_MAX_HURRIED = 0.1  # The same when the reader was found to be stuck, or the drain was cut short.
 
@@ -52,8 +49,12 @@ class App:
         self._writer = Writer(metrics.counter("sidecar_log_lines_dropped_total"), fd)
         self._log = Log(LogConfig(), self._writer, Redactor(), clock.wall, random.random)
         self._tasks = Tasks()
-        self._grounds = Grounds(clock, random.random, Ids(), self._tasks, metrics, self._log, Resolver(clock))
-        observer = Observer(metrics.for_service(""), self._log, clock)
+        self._auditing = Auditing(metrics, clock, self._log, self._writer)
+        audit, self._tell = self._auditing.audit, self._auditing.tell
+        self._grounds = Grounds(
+            clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Paces()
+        )
+        observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
         self._doors = Doors(
             self._exchange.run,
@@ -64,7 +65,8 @@ class App:
                     self.snapshot,
                     self._config,
                     self.reload,
-                    lambda name, state: self._generation.force_circuit(name, state) if self._generation else [],
+                    self._force_circuit,
+                    self._logged_in,
                     hosts=hosts,
                     on_fault=self._admin_fault,
                 ),
@@ -129,6 +131,7 @@ class App:
         number = previous.number + 1 if previous is not None else 1
         generation = Generation(number, config, mark, share(self._grounds, config, mark, previous))
         await asyncio.to_thread(generation.prepare)
+        await self._auditing.use(config.audit)  # Before the secrets are read, which is to be in it.
         try:
             generation.open(previous)
             for reference in references(config):
@@ -139,6 +142,7 @@ class App:
             await self._doors.use(config, config.sidecar.drain_timeout)
         except BaseException:
             generation.retire(previous)
+            await self._auditing.back_to(previous.config.audit if previous is not None else None)
             raise
         self._swap(generation)
 
@@ -150,6 +154,7 @@ class App:
         self._log.configure(generation.config.log)
         self._grounds.metrics.gauge("sidecar_config_generation").value = generation.number
         self._grounds.metrics.gauge("sidecar_config_reload_ok").value = 1
+        generation.start()
         if previous is not None:
             previous.retire(generation)
         for problem in check(generation.config):
@@ -158,7 +163,7 @@ class App:
         if 0 <= files_max < wanted:  # Below 0: without end.
             self._log.event("warning", "files_max_low", files_max=files_max, wanted=wanted)
         services = sorted(generation.services)
-        self._log.event("info", "config_loaded", generation=generation.number, services=services)
+        self._tell("info", "config_loaded", generation=generation.number, services=services)
 
     # Reload.
 
@@ -194,7 +199,7 @@ class App:
         """Say how the config stands, to whoever asked, and with `msg` in a line."""
         problems = self._problems
         if msg is not None:
-            self._log.event("error" if problems else "info", msg, problems=problems, generation=self._number)
+            self._tell("error" if problems else "info", msg, problems=problems, generation=self._number)
         return {"ok": not problems, "generation": self._number, "problems": problems}
 
     @property
@@ -208,7 +213,7 @@ class App:
             try:
                 await self._renew(is_asked=False)
                 assert self._generation is not None
-                await self._generation.shared.secrets.refresh()
+                self._generation.shared.secrets.look()
             except Exception as error:  # noqa: BLE001 - the watch goes on, whatever one look met; the line tells it
                 self._log.fault("watch", error)
 
@@ -244,11 +249,14 @@ class App:
         self._log.event("info", "drain", step=step, **fields)
 
     async def _close(self) -> None:
+        if self._generation is not None:
+            await self._generation.close()
         await self._tasks.stop()
         if self._generation is not None:
             self._generation.retire(None)
         await self._doors.close()
         await self._grounds.resolver.stop()
+        await self._auditing.close(self._flush_max)
         await asyncio.to_thread(self._writer.close, self._flush_max)
 
     def _config(self) -> dict[str, Any]:
@@ -256,41 +264,17 @@ class App:
         config: Config = self._generation.config
         return as_data(config)
 
+    def _force_circuit(self, name: str, state: str) -> list[dict[str, Any]]:
+        assert self._generation is not None
+        circuits = self._generation.force_circuit(name, state)
+        if circuits:
+            self._auditing.audit.note("circuit_override", service=name, state=state)
+        return circuits
+
+    def _logged_in(self, name: str, version: str) -> None:
+        assert self._generation is not None
+        secret = self._generation.logged_in(name)
+        self._auditing.audit.note("login", service=name, secret=str(secret), version=version)
+
     def _admin_fault(self, error: BaseException) -> None:
         self._log.fault("admin", error)
-
-
-def run(config_path: Path) -> int:
-    """Serve until SIGTERM or SIGINT, a second one of which cuts the drain short; SIGHUP reloads.
-
-    Gives the exit code.
-    """
-    keep_standard_files()
-    raise_files_max()
-    try:
-        return uvloop.run(_serve(config_path))
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - before there is a log to write to
-        return 1
-
-
-async def _serve(config_path: Path) -> int:
-    app = App(config_path)
-    app.take_hooks()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    reloads = Tasks()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: app.cut_short() if stop.is_set() else stop.set())
-
-    def reload() -> None:
-        if len(reloads) < RELOADS_MAX:
-            reloads.spawn(app.reload(), "reload")
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    await app.start()
-    await stop.wait()
-    await reloads.stop()
-    await app.stop()
-    return 0

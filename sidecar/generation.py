@@ -1,27 +1,40 @@
 """Generation: one loaded config, and all that was built from it; a newer one takes over what did not change."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from aiohttp import BaseConnector
+
 from sidecar.auth.app_token import AppToken
-from sidecar.auth.secrets.file import FileStore
-from sidecar.auth.secrets.held import HeldSecrets, forgetting_late
+from sidecar.auth.network import Network
+from sidecar.auth.oauth.config import RefreshToken
+from sidecar.auth.oauth.pace import Paces
+from sidecar.auth.secrets.held import HeldSecrets
+from sidecar.auth.secrets.known import forgetting_late
+from sidecar.auth.secrets.opening import open_store
+from sidecar.auth.secrets.store import SecretStore
 from sidecar.config.changes import Fingerprint, authorities
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
+from sidecar.config.walk import leaves
 from sidecar.core.clock import Clock
-from sidecar.core.errors import UnknownService
+from sidecar.core.errors import BadRequest, UnknownService
 from sidecar.core.ids import Ids
 from sidecar.core.secret import SecretRef
 from sidecar.core.tasks import Tasks
 from sidecar.downstream.router import Router
 from sidecar.layers.admission import Gate
 from sidecar.layers.running import Service
+from sidecar.layers.service import certificate_of, identity_of
 from sidecar.layers.shared import Shared
+from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
+from sidecar.upstream.connector import guarded
+from sidecar.upstream.guard import denied
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts
+from sidecar.upstream.tls import Contexts, client_context
 
 
 class Grounds(NamedTuple):
@@ -33,7 +46,10 @@ class Grounds(NamedTuple):
     tasks: Tasks
     metrics: Metrics
     log: Log
+    tell: Callable[..., None]  # Into the log, and into the audit what belongs there.
+    audit: Audit
     resolver: Resolver
+    paces: Paces
 
 
 class Generation:
@@ -53,10 +69,17 @@ class Generation:
         problems = []
         for name, entry in self.config.services.items():
             if entry.config.base_url.is_tls:
+                section = certificate_of(entry.config)
                 try:
-                    self.shared.contexts.get(entry.config.ca_file)
+                    self.shared.contexts.get(entry.config.ca_file, identity_of(section) if section else "")
                 except ValueError as error:
                     problems.append(Problem(f"services.{name}.ca_file", str(error)))
+        for path, value in leaves(self.config):
+            if path.endswith(".auth.ca_file"):  # Of a token endpoint.
+                try:
+                    self.shared.contexts.get(str(value))
+                except ValueError as error:
+                    problems.append(Problem(path, str(error)))
         if problems:
             raise ConfigError(problems)
 
@@ -76,17 +99,46 @@ class Generation:
     def retire(self, successor: "Generation | None") -> None:
         """Let go of every service that `successor` (or the predecessor, if this one failed) does not share."""
         alive = set(successor.services.values()) if successor is not None else set()
+        kept = {id(machine) for service in alive for machine in service.policies.machines.everything()}
         for service in self.services.values():
             if service not in alive:
-                service.retire()
+                service.retire(kept)
         shares_secrets = successor is not None and successor.shared.secrets is self.shared.secrets
         self.shared.secrets.forget_others(references(successor.config) if successor and shares_secrets else ())
+        if not shares_secrets and successor is not None:
+            self.shared.tasks.spawn(self.shared.secrets.close(successor.shared.secrets), "secret stores")
+
+    def start(self) -> None:
+        """Fetch ahead what first calls would wait for; the secrets have been read."""
+        for service in self.services.values():
+            service.start()
+
+    async def close(self) -> None:
+        """Finish what must not be cut off, all services beside each other, as the process ends."""
+        closing = [self.shared.tasks.spawn(service.close(), "close") for service in self.services.values()]
+        if closing:
+            await asyncio.wait(closing)
+        await self.shared.secrets.close()
 
     def force_circuit(self, name: str, state: str) -> list[dict[str, Any]]:
         """Hold the circuits of a service `open`, or let them go (`auto`). Raises UnknownService."""
+        return self._service(name).policies.force_circuit(state)
+
+    def logged_in(self, name: str) -> SecretRef:
+        """Read the refresh token of a service anew, as another was stored, and say which it is.
+
+        Raises UnknownService, BadRequest for a service without one.
+        """
+        auth = self._service(name).entry.config.auth
+        if not isinstance(auth, RefreshToken):
+            raise BadRequest(f'{name} has no refresh token: its auth is not of kind "oauth2_refresh_token"')
+        self.shared.secrets.hurry(auth.refresh_token)
+        return auth.refresh_token
+
+    def _service(self, name: str) -> Service:
         if name not in self.services:
             raise UnknownService(f"no such service; known are: {', '.join(sorted(self.services)) or 'none'}")
-        return self.services[name].policies.force_circuit(state)
+        return self.services[name]
 
     def snapshot(self) -> dict[str, Any]:
         """Show all services, for people."""
@@ -106,6 +158,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         same_trust = _trusted(previous.config, previous.mark) == _trusted(config, mark)
     else:
         same_gate = same_secrets = same_trust = False
+    contexts = old.contexts if old is not None and same_trust else Contexts()
     return Shared(
         grounds.clock,
         grounds.jitter,
@@ -113,11 +166,15 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         grounds.tasks,
         grounds.metrics,
         grounds.log,
+        grounds.tell,
         gate=old.gate if old is not None and same_gate else Gate(config.admission.calls_max),
-        secrets=old.secrets if old is not None and same_secrets else _held(grounds, config),
+        secrets=old.secrets if old is not None and same_secrets else _held(grounds, config, contexts, previous),
         resolver=grounds.resolver,
-        contexts=old.contexts if old is not None and same_trust else Contexts(),
+        contexts=contexts,
+        network=Network(grounds.resolver.resolve, denied, contexts.get, client_context),
+        paces=grounds.paces,
         replicas=config.sidecar.replicas,
+        audit=grounds.audit if config.audit is not None else None,
     )
 
 
@@ -127,21 +184,36 @@ def _trusted(config: Config, mark: Fingerprint) -> frozenset[object]:
     return frozenset(file for file in mark.files if file.path in names)
 
 
-def _held(grounds: Grounds, config: Config) -> HeldSecrets:
-    stores = {name: FileStore(store) for name, store in config.secrets.items()}
+def _held(grounds: Grounds, config: Config, contexts: Contexts, previous: Generation | None) -> HeldSecrets:
+    stores = open_stores(config, grounds.clock, grounds.jitter, grounds.resolver, contexts, grounds.tell)
+    before = previous.config.secrets if previous is not None else {}
+    same = {name for name, section in config.secrets.items() if before.get(name) == section}
+    if previous is not None:  # A store whose section did not change goes on, with its login and its last values.
+        stores |= {name: previous.shared.secrets.stores[name] for name in same}
     know = forgetting_late(grounds.log.redactor.know, grounds.clock)
-    return HeldSecrets(stores, grounds.log.event, know, grounds.clock, grounds.metrics)
+    held = HeldSecrets(stores, grounds.tell, know, grounds.clock, grounds.metrics, grounds.tasks, grounds.jitter)
+    if previous is not None:
+        held.inherit(previous.shared.secrets, same)
+    return held
+
+
+def open_stores(
+    config: Config,
+    clock: Clock,
+    jitter: Callable[[], float],
+    resolver: Resolver,
+    contexts: Contexts,
+    tell: Callable[..., None],
+) -> dict[str, SecretStore]:
+    """Make the secret stores, by name; each connects when it is asked for the first time."""
+
+    async def connect(ca_file: str | None, allow_private: bool) -> BaseConnector:  # noqa: FBT001 - as stores ask for it
+        context = await asyncio.to_thread(contexts.get, ca_file)
+        return guarded(resolver, context, allow_private=allow_private)
+
+    return {name: open_store(store, clock, jitter, connect, tell) for name, store in config.secrets.items()}
 
 
 def references(config: Config) -> Mapping[SecretRef, None]:
-    """Give every secret reference of the services, as keys in the order of the config."""
-    found: dict[SecretRef, None] = {}
-    if config.listen.app_token is not None:
-        found[config.listen.app_token] = None
-    for entry in config.services.values():
-        for part in (entry.config, *(route.config for route in entry.routes)):
-            if part.auth is not None:
-                found[part.auth.secret] = None
-            if part.upstream_proxy_auth is not None:
-                found[part.upstream_proxy_auth.password] = None
-    return found
+    """Give every secret reference, as keys in the order of the config."""
+    return {value: None for _, value in leaves(config) if isinstance(value, SecretRef)}

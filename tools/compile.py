@@ -26,7 +26,7 @@ HOT = {
         "allowance counted dialect document doubts expression interpreter numbers signal state structured times"
     ),
     "downstream": "connection exchange fields limits reader request respond router",
-    "layers": "body_bound credentials deadline observe rewrite",
+    "layers": "body_bound credentials deadline entitled observe rewrite",
     "layers/retry": "backoff budget layer replay",
     "layers/circuit_breaker": "breaker layer",
     "layers/rate_limit": (
@@ -35,6 +35,8 @@ HOT = {
     ),
     "layers/bulkhead": "bulkhead layer slots",
     "auth": "credential",
+    "auth/oauth": "bearer renewal source",
+    "auth/signing": "aws_chunks",  # Bodies: what is not compiled cannot inherit from what is.
 }
 
 

@@ -5,21 +5,21 @@ from typing import Any
 
 import msgspec
 
-from sidecar.auth.secrets.file import FileStoreConfig
+from sidecar.auth.secrets.opening import StoreConfig
 from sidecar.core.section import Section
 from sidecar.core.units import Duration
 from sidecar.downstream.listener import ListenConfig
 from sidecar.layers.admission import AdmissionConfig
 from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.telemetry.audit.config import AuditConfig
 from sidecar.telemetry.log import LogConfig
 
 ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-StoreConfig = FileStoreConfig  # A union by `kind`; further kinds of secret stores join it here.
-
 # These make the connection to the vendor, which all routes of a service share.
 SERVICE_ONLY = (
     "provider", "base_url", "listen", "ca_file", "allow_private", "upstream_proxy", "upstream_proxy_auth", "pool",
+    "client_certificate",
     "dns_timeout", "connect_timeout", "tls_timeout",
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ class Config(Section, kw_only=True):
     listen: ListenConfig = ListenConfig()
     secrets: dict[str, StoreConfig] = {}
     admission: AdmissionConfig = AdmissionConfig()
+    audit: AuditConfig | None = None
     log: LogConfig = LogConfig()
     services: dict[str, ServiceEntry] = {}
 

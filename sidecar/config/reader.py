@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from sidecar.auth.oauth.url import TokenUrl
+from sidecar.auth.secrets.vault.config import TokenFile, VaultAddress, VaultAuth
 from sidecar.config.problem import Problem, join
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
@@ -27,6 +29,9 @@ STAND_INS: dict[Any, Any] = {
     BaseUrl: BaseUrl.parse("https://localhost"),
     Rule: Rule.parse("* /**"),
     Rates: Rates.parse("1/s"),
+    TokenUrl: TokenUrl.parse("https://localhost/token"),
+    VaultAddress: VaultAddress.parse("https://localhost:8200"),
+    VaultAuth: TokenFile(token_file="none"),  # noqa: S106 - the name of a file
 }
 
 REQUIRED = "this key is required and not there"

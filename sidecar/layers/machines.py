@@ -45,6 +45,10 @@ class Machines:
             if isinstance(kept.machine, kind):
                 yield kept.scope, kept.machine
 
+    def everything(self) -> Iterator[object]:
+        """Give every machine."""
+        return (kept.machine for kept in self._kept)
+
     def before(self, kind: type[M]) -> Iterator[tuple[str, M]]:
         """Give the machines of the previous generation, until `settle`."""
         if self._previous is not None:

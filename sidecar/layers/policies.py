@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
-from sidecar.auth.credential import Credential
 from sidecar.core.recent import Recent
 from sidecar.layers.bulkhead.bulkhead import Bulkhead
 from sidecar.layers.circuit_breaker.breaker import Breaker
 from sidecar.layers.circuit_breaker.report import Report
+from sidecar.layers.entitling import Entitlement
 from sidecar.layers.idempotency.key import uuid
 from sidecar.layers.machines import Machines
 from sidecar.layers.observe import Observer
@@ -40,23 +40,24 @@ class Policies:
         self.machines: Machines = Machines(previous.machines if previous is not None else None)
         self._watch_gauges()
 
-    def parts(self, route: str, config: ServiceConfig, observer: Observer, credential: Credential | None) -> Parts:
+    def parts(self, route: str, config: ServiceConfig, observer: Observer, entitlement: Entitlement) -> Parts:
         """Give what the layers of one route stand on."""
         shared = self._shared
         return Parts(
             observer=observer,
             gate=shared.gate,
-            credential=credential,
+            entitlement=entitlement,
             recent=self.machines.get(Recent, None, Recent, scope=route),
             budget=self._budget(config),
             breaker=self._breaker(route, config),
-            limits=self._limits(config),
+            limits=self._limits(config) if entitlement.pool is None else None,
+            limits_of=partial(self._limits, config),
             bulkhead=self._bulkhead(config),
             clock=shared.clock,
             tasks=shared.tasks,
             jitter=shared.jitter,
             make_key=partial(uuid, shared.ids),
-            tell=shared.log.event,
+            tell=shared.tell,
             count_retry=partial(self._count, "sidecar_retries_total"),
             counter=self._counter,
         )
@@ -95,8 +96,10 @@ class Policies:
         all_of = self.machines.all
         shown = {
             "circuit": [_scoped(scope, breaker.snapshot(now)) for scope, breaker in all_of(Breaker)],
-            "rate_limit": [line.limiter.snapshot(now) | line.snapshot() for _, line in all_of(Line)],
-            "announced": [announced.snapshot(now) for _, announced in all_of(Announced)],
+            "rate_limit": [
+                _scoped(scope, line.limiter.snapshot(now) | line.snapshot(), "of") for scope, line in all_of(Line)
+            ],
+            "announced": [_scoped(scope, announced.snapshot(now), "of") for scope, announced in all_of(Announced)],
             "bulkhead": [bulkhead.snapshot(now) for _, bulkhead in all_of(Bulkhead)],
             "retry": [budget.snapshot(now) for _, budget in all_of(Budget)],
         }
@@ -110,35 +113,40 @@ class Policies:
         numbers = (retry.budget, retry.budget_min)
         return self.machines.get(Budget, numbers, lambda: Budget(*numbers, self._shared.clock.now()))
 
-    def _limits(self, config: ServiceConfig) -> Limits | None:
+    def _limits(self, config: ServiceConfig, scope: str = "") -> Limits | None:
         """Give what holds attempts to limits; without limits and hints it only reads answers for `retry`."""
         section, shared = config.rate_limit or None, self._shared
         if section is None and not config.hints and not config.retry:
             return None
         hints, is_heeded = config.hints or HintsConfig(), bool(config.hints)
         interpreter = self.machines.get(Interpreter, hints, lambda: Interpreter(hints))
-        announced = self.machines.get(Announced, (hints, is_heeded), lambda: self._announced(hints))
+        announced = self.machines.get(Announced, (hints, is_heeded), lambda: self._announced(hints), scope)
         ear = self.machines.get(
             Ear,
-            (hints, is_heeded, config.idle_timeout),
+            (hints, is_heeded),
             lambda: Ear(
                 self._service,
                 interpreter,
                 announced,
                 shared.clock,
                 is_heeded=is_heeded,
-                idle_timeout=float(config.idle_timeout),
                 body_max=int(hints.body_max),
-                tell=shared.log.event,
+                tell=shared.tell,
                 count_throttled=self._counter("sidecar_throttled_total").count,
                 count_ignored=self._counter("sidecar_hints_ignored_total").count,
             ),
+            scope,
+        )
+        # What was counted stays while the rate does, whatever else of the section changes: a quota is for days.
+        rate = None if section is None else (section.rate, section.burst)
+        limiter = self.machines.get(
+            Limiter, (rate, hints, is_heeded, shared.replicas), lambda: self._limiter(section, announced), scope
         )
         line = self.machines.get(
-            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, announced)
+            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, limiter), scope
         )
         ear.add(line)
-        near = self.machines.get(Near, (section, hints, is_heeded), lambda: Near(hints.near))
+        near = self.machines.get(Near, (section, hints, is_heeded), lambda: Near(hints.near), scope)
         return Limits(line, near, ear, interpreter.listened, self._count_wait)
 
     def _announced(self, hints: HintsConfig) -> Announced:
@@ -150,14 +158,17 @@ class Policies:
             resource_segments=hints.resource_segments,
         )
 
-    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, announced: Announced) -> Line:
+    def _limiter(self, section: RateLimitConfig | None, announced: Announced) -> Limiter:
         limiter, clock, replicas = Limiter(announced), self._shared.clock, self._shared.replicas
         for rate in section.rate if section is not None else ():
             burst = None if section is None or section.burst is None else float(section.burst)
             limiter.hold(str(rate), rate.count, rate.seconds, clock.now(), burst=burst, replicas=replicas)
+        return limiter
+
+    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, limiter: Limiter) -> Line:
         wait_max = hints.wait_max if section is None else section.wait_max
         waiting_max = WAITING_MAX if section is None else section.waiting_max
-        return Line(limiter, clock, float(wait_max), waiting_max)
+        return Line(limiter, self._shared.clock, float(wait_max), waiting_max)
 
     def _count_wait(self, seconds: float) -> None:
         self._shared.metrics.histogram("sidecar_rate_limit_waits_seconds", self._service).observe(seconds)
@@ -168,7 +179,7 @@ class Policies:
             return None
         scope = route if section.scope == "route" else ""
         count = partial(self._count, "sidecar_circuit_transitions_total")
-        report = Report(self._service, scope, shared.log.event, count)
+        report = Report(self._service, scope, shared.tell, count)
         return self.machines.get(
             Breaker, section, lambda: Breaker(section, shared.clock.now(), shared.jitter, report), scope
         )
@@ -213,5 +224,5 @@ class Policies:
         self._shared.metrics.watch_series(name, merged, self)
 
 
-def _scoped(scope: str, shown: dict[str, Any]) -> dict[str, Any]:
-    return {"route": scope, **shown} if scope else shown
+def _scoped(scope: str, shown: dict[str, Any], word: str = "route") -> dict[str, Any]:
+    return {word: scope, **shown} if scope else shown

@@ -1,24 +1,25 @@
 """Running: a service at work; its pool and handlers, built from its config once and retired with its generation."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Container
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from sidecar.auth.credential import Credential
-from sidecar.auth.schemes import basic
-from sidecar.auth.secrets.held import HeldSecrets
-from sidecar.core.call import AttemptRecord, Call, Handler, Reply
+import msgspec
+
+from sidecar.auth.oauth.config import TokenRequest
+from sidecar.auth.signing.mtls import ClientCertificate
+from sidecar.core.call import Call, Handler, Reply
 from sidecar.layers.access import Rule
+from sidecar.layers.entitling import Entitling
 from sidecar.layers.observe import Observer
 from sidecar.layers.policies import Policies
-from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.layers.retry.config import RetryConfig
+from sidecar.layers.service import ServiceConfig, ServiceEntry, certificate_of, identity_of
 from sidecar.layers.shared import Shared
 from sidecar.layers.stack import build
-from sidecar.upstream.connection import Connection
-from sidecar.upstream.dial import Dialer
-from sidecar.upstream.pool import Pool
-from sidecar.upstream.proxy import Proxy
-from sidecar.upstream.tls import remember
+from sidecar.layers.way import Way
+from sidecar.upstream.origin import BaseUrl
+from sidecar.upstream.tls import ClientContext
 from sidecar.upstream.transport import Timeouts, Transport
 
 
@@ -40,17 +41,17 @@ class Service:
         self._shared = shared
         self.policies: Policies = Policies(name, shared, previous.policies if previous is not None else None)
         self._observers: dict[str, Observer] = {}
-        self._credentials: list[Credential] = []
-        self._pool = Pool(config.pool, self._dial, shared.clock)
-        self._dialer = self._make_dialer(config)
-        self._on_closed = self._pool.closed
+        self._transports: dict[str, Transport] = {}
+        self._notable = frozenset[bytes]()
+        self._entitling = Entitling(name, shared, self.policies.machines)
+        self._tls = self._context(config)
+        self._way = self._lead_to(config.base_url)
         self._default = self._handler("", config)
         self.observer = self._observers[""]  # Also for what is refused before it gets here.
-        self._routes = [
-            _Route(route.name, route.match, self._handler(route.name, route.config)) for route in entry.routes
-        ]
+        self._routes = self._make_routes()
         self.policies.settle()
         self._notable = self.policies.notable
+        self._entitling.on_moved(self._move)
         self._watch_gauges()
 
     def handle(self, call: Call) -> Awaitable[Reply]:
@@ -72,82 +73,104 @@ class Service:
     def snapshot(self) -> dict[str, Any]:
         """Show what the service does now, for people."""
         return {
-            "base_url": str(self.entry.config.base_url),
+            "base_url": str(self._way.base_url),
             "routes": [route.name for route in self._routes],
             "calls_in_flight": self.in_flight,
-            "pool": self._pool.snapshot(),
+            "pool": self._way.pool.snapshot(),
             **self.policies.snapshot(),
+            **self._entitling.snapshot(),
         }
 
-    def retire(self) -> None:
-        """Let what is under way finish, and keep nothing: a newer generation took over."""
-        self._pool.retire()
-        for credential in self._credentials:
-            credential.release()
+    def start(self) -> None:
+        """Fetch ahead what the first call would otherwise wait for."""
+        self._entitling.start()
+
+    async def close(self) -> None:
+        """Finish what must not be cut off, as the process ends."""
+        await self._entitling.close()
+
+    def retire(self, kept: Container[int] = ()) -> None:
+        """Let what is under way finish, and keep nothing: a newer generation took over, with the machines `kept`."""
+        self._way.pool.retire()
         self.policies.retire()
+        self._entitling.retire(kept)
         self._shared.metrics.unwatch(self)
 
+    def _lead_to(self, base_url: BaseUrl) -> Way:
+        return Way(base_url, self.entry.config, self._shared, self._tls, lambda: self._notable)
+
+    def _move(self, told: str) -> None:
+        """Go to where the token's answer says that the API is; the base URL's own path stays behind that."""
+        configured = self.entry.config.base_url
+        try:
+            base_url = BaseUrl.parse(told.rstrip("/") + configured.base_path.decode())
+        except ValueError as error:
+            self._shared.tell("error", "base_url_refused", service=self.name, error=str(error))
+            return
+        if base_url == self._way.base_url:
+            return
+        if configured.is_tls and not base_url.is_tls:
+            sentence = "the token's answer names an address without TLS"
+            self._shared.tell("error", "base_url_refused", service=self.name, error=sentence)
+            return
+        before, self._way = self._way, self._lead_to(base_url)
+        self._default, self._routes = self._handler("", self.entry.config), self._make_routes()
+        before.pool.retire()
+        self._shared.tell("info", "base_url_moved", service=self.name, base_url=str(base_url))
+
+    def _make_routes(self) -> list[_Route]:
+        return [_Route(route.name, route.match, self._handler(route.name, route.config)) for route in self.entry.routes]
+
     def _handler(self, route: str, config: ServiceConfig) -> Handler:
-        shared = self._shared
+        shared, base_url = self._shared, self._way.base_url
+        config = msgspec.structs.replace(config, base_url=base_url)
         metrics = shared.metrics.for_service(self.name, route)
-        observer = self._observers[route] = Observer(metrics, shared.log, shared.clock)
-        credential = None
-        if config.auth is not None:
-            held = shared.secrets.hold(config.auth.secret)
-            credential = Credential(config.auth, held, shared.secrets.know)
-            self._credentials.append(credential)
-        parts = self.policies.parts(route, config, observer, credential)
+        observer = self._observers.get(route)  # There already when the vendor moved: it counts what is under way.
+        if observer is None:
+            observer = self._observers[route] = Observer(metrics, shared.log, shared.clock, shared.audit)
+        replay_max = int((config.retry or RetryConfig()).replay_max)  # Without retries, too: a 401 was not processed.
+        entitlement = self._entitling.of(config.auth, base_url, replay_max)
+        parts = self.policies.parts(route, config, observer, entitlement)
         timeouts = Timeouts(config.attempt_timeout, config.first_byte_timeout, config.idle_timeout)
         transport = Transport(
-            config.base_url, self._pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent
+            base_url, self._way.pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent
         )
-        return build(config, parts, transport)
+        self._transports[route] = transport
+        may_move = isinstance(config.auth, TokenRequest) and config.auth.base_url_from is not None
+        return build(config, parts, partial(self._send, route) if may_move else transport)
 
-    def _make_dialer(self, config: ServiceConfig) -> Dialer:
-        shared = self._shared
-        proxy = None
-        if config.upstream_proxy is not None:
-            proxy = Proxy(config.upstream_proxy, _proxy_authorization(config, shared.secrets))
-        return Dialer(
-            config.base_url,
-            shared.resolver,
-            shared.clock,
-            dns_timeout=config.dns_timeout,
-            connect_timeout=config.connect_timeout,
-            tls_timeout=config.tls_timeout,
-            allow_private=config.allow_private,
-            tls=shared.contexts.get(config.ca_file) if config.base_url.is_tls else None,
-            proxy=proxy,
+    def _send(self, route: str, call: Call) -> Awaitable[Reply]:
+        """Send an attempt to where the vendor is by now: the token that said so may have come while the call waited."""
+        return self._transports[route](call)
+
+    def _context(self, config: ServiceConfig) -> ClientContext | None:
+        section = certificate_of(config)
+        if not config.base_url.is_tls:
+            return None
+        if section is None:
+            return self._shared.contexts.get(config.ca_file)
+        context = self._shared.contexts.get(config.ca_file, identity_of(section))
+        hold = self._shared.secrets.hold
+        password = None if section.password is None else hold(section.password)
+        certificate = ClientCertificate(
+            hold(section.certificate), hold(section.private_key), password, context, self._shared.tell
         )
+        certificate.on_rotated(self._turn_over)
+        self._entitling.certificate = certificate
+        return context
 
-    async def _dial(self, record: AttemptRecord, deadline_at: float) -> Connection:
-        shared = self._shared
-        factory = partial(Connection, shared.clock, shared.tasks, self._on_closed, _remember_session, self._notable)
-        _, connection = await self._dialer.dial(factory, record, deadline_at)
-        return connection
+    def _turn_over(self) -> None:
+        self._way.pool.turn_over()
 
     def _watch_gauges(self) -> None:
-        metrics, pool = self._shared.metrics, self._pool
+        metrics = self._shared.metrics
         metrics.watch("sidecar_calls_in_flight", (self.name,), lambda: self.in_flight, self)
         for state in ("idle", "busy"):
-            metrics.watch("sidecar_pool_connections", (self.name, state), partial(_count, pool, state), self)
-        metrics.watch("sidecar_pool_waiting", (self.name,), partial(_count, pool, "waiting"), self)
+            metrics.watch("sidecar_pool_connections", (self.name, state), partial(self._count, state), self)
+        metrics.watch("sidecar_pool_waiting", (self.name,), partial(self._count, "waiting"), self)
 
-
-def _count(pool: Pool, state: str) -> float:
-    return pool.snapshot()[state]
-
-
-def _remember_session(connection: Connection) -> None:
-    if connection.transport is not None:
-        remember(connection.transport.get_extra_info("ssl_object"))
-
-
-def _proxy_authorization(config: ServiceConfig, secrets: HeldSecrets) -> Callable[[], bytes] | None:
-    auth = config.upstream_proxy_auth
-    if auth is None:
-        return None
-    return cast("Callable[[], bytes]", partial(secrets.hold(auth.password).reveal_as, partial(basic, auth.username)))
+    def _count(self, state: str) -> float:
+        return self._way.pool.snapshot()[state]
 
 
 def _authorities(config: ServiceConfig) -> list[bytes]:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from sidecar.auth.schemes import Auth
+from sidecar.auth.signing.config import Mtls
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.units import Duration, Size
@@ -29,6 +30,14 @@ class ProxyAuth(Section, kw_only=True):
     password: SecretRef
 
 
+class CertificateConfig(Section, kw_only=True):
+    """A client certificate for the connections to the vendor."""
+
+    certificate: SecretRef  # PEM: our certificate first, then the chain up to what the vendor trusts.
+    private_key: SecretRef  # PEM.
+    password: SecretRef | None = None  # Of an encrypted key.
+
+
 class ServiceConfig(Section, kw_only=True):
     """`[services.<name>]`: one vendor API. All of it but the first block may stand in a route, too."""
 
@@ -40,6 +49,7 @@ class ServiceConfig(Section, kw_only=True):
     upstream_proxy: BaseUrl | None = None
     upstream_proxy_auth: ProxyAuth | None = None
     pool: PoolConfig = PoolConfig()
+    client_certificate: CertificateConfig | None = None  # Beside an `auth` of another kind; alone, `mtls` is enough.
     dns_timeout: Duration = Duration(2)
     connect_timeout: Duration = Duration(2)
     tls_timeout: Duration = Duration(3)
@@ -65,6 +75,16 @@ class ServiceConfig(Section, kw_only=True):
     response_headers: HeaderRules = HeaderRules()
     api_version: ApiVersion | None = None
     rewrite_urls: Literal["headers", "body", False] = "headers"
+
+
+def certificate_of(config: ServiceConfig) -> CertificateConfig | Mtls | None:
+    """Give the client certificate that the connections of a service show, if there is one."""
+    return config.auth if isinstance(config.auth, Mtls) else config.client_certificate
+
+
+def identity_of(section: CertificateConfig | Mtls) -> str:
+    """Name a client certificate, so that services with the same one share their TLS sessions, and others do not."""
+    return "\n".join((section.certificate, section.private_key, section.password or ""))
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

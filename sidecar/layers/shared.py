@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sidecar.auth.network import Network
+from sidecar.auth.oauth.pace import Paces
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
 from sidecar.layers.admission import Gate
+from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.resolve import Resolver
@@ -23,8 +26,12 @@ class Shared(NamedTuple):
     tasks: Tasks
     metrics: Metrics
     log: Log
+    tell: Callable[..., None]  # Writes a line, and where it belongs there a record of the audit: tell(level, msg, ...).
     gate: Gate
     secrets: HeldSecrets
     resolver: Resolver
     contexts: Contexts
+    network: Network  # To token endpoints.
+    paces: Paces  # How often these are asked.
     replicas: int  # Pods that share the vendor's limits, when nothing else divides them.
+    audit: Audit | None = None  # Absent without [audit], so that calls pay nothing for it.

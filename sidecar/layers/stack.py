@@ -11,16 +11,18 @@ idempotency  one key per logical operation, the same on every attempt
 coalesce     equal reads at the same time share one call
 retry        all below happens once per attempt
 hedge        a second attempt beside a late one passes all below like the first
+entitled     waits for a token, and replaces it when it is refused; nothing below is held meanwhile
 circuit_breaker  the cheapest refusal; judges attempts, not calls
 rate_limit   each attempt costs the vendor one request; an open circuit spends no permits
 bulkhead     the innermost wait: a slot is never held while waiting for something else
-credentials  innermost: fresh at the moment of sending
+credentials  innermost (entitle, sign): fresh at the moment of sending; then noted, where there is an audit log
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
-from sidecar.auth.credential import Credential
+from sidecar.auth.pool import PooledCredential
 from sidecar.core.call import Handler, Layer
 from sidecar.core.clock import Clock
 from sidecar.core.recent import Recent
@@ -36,14 +38,16 @@ from sidecar.layers.circuit_breaker.layer import circuit_breaker
 from sidecar.layers.coalesce.config import CoalesceConfig
 from sidecar.layers.coalesce.layer import coalesce
 from sidecar.layers.coalesce.likeness import Likeness
-from sidecar.layers.credentials import credentials
+from sidecar.layers.credentials import credentials, noted
 from sidecar.layers.deadline import deadline
+from sidecar.layers.entitling import Entitlement
 from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.hedge.layer import Hedges, Lateness, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.layer import idempotency
 from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
+from sidecar.layers.lanes import Lane, Lanes
 from sidecar.layers.observe import Observer, observe
 from sidecar.layers.rate_limit.ear import Ear
 from sidecar.layers.rate_limit.layer import rate_limit
@@ -74,11 +78,12 @@ class Parts(NamedTuple):
 
     observer: Observer
     gate: Gate
-    credential: Credential | None
+    entitlement: Entitlement
     recent: Recent
     budget: Budget | None
     breaker: Breaker | None
     limits: Limits | None
+    limits_of: Callable[[str], Limits | None]  # The same for one credential of a pool, by its name.
     bulkhead: Bulkhead | None
     clock: Clock
     tasks: Tasks
@@ -103,10 +108,44 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         _coalesce(config.coalesce, parts) if config.coalesce else None,
         _retry(config.retry, parts) if config.retry else None,
         _hedge(config.hedge, config, parts) if config.hedge else None,
+        parts.entitlement.outer,
         _circuit_breaker(config.circuit_breaker, parts) if config.circuit_breaker else None,
-        _rate_limit(parts.limits, config.cost, parts.clock) if parts.limits is not None else None,
+    ]
+    return compose((layer for layer in layers if layer is not None), _below(config, parts, transport))
+
+
+def _below(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
+    """Fold what an attempt meets below the circuit; of a pool of credentials each has limits of its own."""
+    open_lanes = parts.entitlement.pool
+    if open_lanes is None:
+        return _limited(config, parts, parts.limits, parts.entitlement.inner, _noting(parts.entitlement, transport))
+
+    def lane(credential: PooledCredential) -> Lane:
+        limits = parts.limits_of(f"credential {credential.number}")
+        noting = _noting(parts.entitlement, transport, f" credential {credential.number}")
+        handler = _limited(config, parts, limits, credentials(credential.credential), noting)
+        return Lane(credential.number, handler, partial(_is_free, limits, float(config.cost), parts.clock))
+
+    lanes = Lanes(lane)
+    open_lanes(lanes)
+    return lanes
+
+
+def _is_free(limits: Limits | None, cost: float, clock: Clock) -> bool:
+    return limits is None or (limits.line.count == 0 and limits.line.limiter.wait(clock.now(), cost, 0.0, "") <= 0)
+
+
+def _noting(entitlement: Entitlement, transport: Handler, which: str = "") -> Handler:
+    return noted(entitlement.name + which, entitlement.version)(transport) if entitlement.is_noted else transport
+
+
+def _limited(
+    config: ServiceConfig, parts: Parts, limits: Limits | None, inner: Layer | None, transport: Handler
+) -> Handler:
+    layers = [
+        _rate_limit(limits, config.cost, parts.clock) if limits is not None else None,
         bulkhead(parts.bulkhead, parts.clock) if parts.bulkhead is not None else None,
-        credentials(parts.credential) if parts.credential is not None else None,
+        inner,
     ]
     return compose((layer for layer in layers if layer is not None), transport)
 

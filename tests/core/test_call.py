@@ -5,6 +5,7 @@ import pytest
 from sidecar.core.body import Body
 from sidecar.core.call import AttemptRecord, Call
 from sidecar.core.outcome import Outcome
+from sidecar.core.peer import Peer
 from tests.kit.fields import fields_of
 
 
@@ -98,8 +99,9 @@ def test_what_is_taken_after_the_end_is_given_back_at_once(call: Call) -> None:
 def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(call: Call) -> None:
     """Every field that describes the call is the child's too; what is counted and what ends is its own."""
     own = {
-        "_endings", "backoff_s", "error_code", "error_detail", "is_observed", "not_retried", "outcome",
-        "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s", "waited_slot_s",
+        "_endings", "backoff_s", "credential", "credential_version", "error_code", "error_detail", "is_observed",
+        "not_retried", "outcome", "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s",
+        "waited_slot_s",
     }  # fmt: skip
     described = [name for name in fields_of(Call) if name not in own]
     fresh = Call("crm", "GET", b"/", [], Body.of(b""))
@@ -114,7 +116,7 @@ def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(cal
 def another(name: str, value: Any) -> Any:
     """Give a value of the field's kind that it does not have by itself."""
     if value is None:
-        return {"attempts_max": 2, "timeout_asked": 1.5}.get(name, b"other")
+        return {"attempts_max": 2, "timeout_asked": 1.5, "peer": Peer(1000, 1000, 7)}.get(name, b"other")
     if isinstance(value, Body):
         return Body.of(b"other")
     if isinstance(value, list):

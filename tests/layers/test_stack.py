@@ -7,7 +7,8 @@ import pytest
 
 from sidecar.auth.credential import Credential
 from sidecar.auth.schemes import Bearer
-from sidecar.auth.secrets.held import Held, Known
+from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.known import Known
 from sidecar.core.body import Body
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.errors import BodyTooLarge, CredentialUnavailable, NotAllowed, Shed
@@ -15,6 +16,8 @@ from sidecar.core.secret import Secret, SecretRef
 from sidecar.core.units import Duration, Size
 from sidecar.layers.access import Rule
 from sidecar.layers.admission import Gate
+from sidecar.layers.credentials import credentials
+from sidecar.layers.entitling import NONE
 from sidecar.layers.service import ServiceConfig
 from sidecar.layers.stack import build, compose
 from sidecar.layers.transform import ApiVersion, HeaderRules
@@ -48,8 +51,9 @@ class Stack:
             response_headers=HeaderRules(set={"X-Out": "1"}),
             api_version=ApiVersion(value="2026", path=True),
         )
-        credential = Credential(config.auth, held, Redactor().know) if config.auth is not None else None
-        self.handler = build(config, self.watched.parts(config, self.gate, credential), self.innermost)
+        assert isinstance(config.auth, Bearer)
+        entitlement = NONE._replace(inner=credentials(Credential(config.auth, held, Redactor().know)))
+        self.handler = build(config, self.watched.parts(config, self.gate, entitlement), self.innermost)
 
     async def send(self, target: bytes = b"/contacts/1", body: Body | None = None) -> tuple[Call, Reply | Exception]:
         """Send a call; give it and what came of it."""

@@ -2,6 +2,7 @@
 
 import json
 import string
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,9 +33,108 @@ HEADERS = st.fixed_dictionaries(
         "remove": st.lists(HEADER_NAMES, max_size=3),
     },
 )
-REFERENCES = st.builds(lambda path, field: f"files:{path}{'#' + field if field else ''}", NAMES, st.none() | NAMES)
+STORES = {
+    "files": {"kind": "file", "path": "/x"},
+    "main": {"kind": "vault", "address": "https://vault.example:8200", "auth": {"method": "kubernetes", "role": "r"}},
+    "aws": {"kind": "aws", "region": "eu-central-1"},
+    "google": {"kind": "gcp", "project": "checkout"},
+}
+LOGINS = st.one_of(
+    st.fixed_dictionaries({"method": st.just("kubernetes"), "role": NAMES}, optional={"mount": NAMES}),
+    st.fixed_dictionaries({"method": st.just("approle"), "role_id": NAMES, "secret_id_file": TEXTS}),
+    st.fixed_dictionaries({"method": st.just("jwt"), "role": NAMES, "token_file": TEXTS}),
+    st.fixed_dictionaries({"method": st.just("token"), "token_file": TEXTS}),
+)
+PACE = {"ttl": DURATIONS, "stale_max": st.just("30d"), "timeout": DURATIONS}
+SECRETS = st.fixed_dictionaries(
+    {
+        "files": st.just(STORES["files"]),
+        "main": st.fixed_dictionaries(
+            {"kind": st.just("vault"), "address": st.just("https://vault.example:8200"), "auth": LOGINS},
+            optional={**PACE, "mount": NAMES, "kv_version": st.sampled_from([1, 2]), "namespace": NAMES},
+        ),
+        "aws": st.fixed_dictionaries(
+            {"kind": st.just("aws")}, optional={**PACE, "region": st.just("eu-central-1"), "profile": TEXTS}
+        ),
+        "google": st.fixed_dictionaries(
+            {"kind": st.just("gcp"), "project": st.just("checkout")},
+            optional={**PACE, "credentials_file": TEXTS, "allow_private": st.booleans()},
+        ),
+    }
+)
+REFERENCES = st.builds(
+    lambda store, path, field: f"{store}:{path}{'#' + field if field else ''}",
+    st.sampled_from(sorted(STORES)), NAMES, st.none() | NAMES,
+)  # fmt: skip
+REQUEST: dict[str, Any] = {"token_url": NAMES.map(lambda name: f"https://{name}.example/token?a=b")}
+REQUEST_OPTIONS: dict[str, Any] = {
+    "scopes": st.lists(NAMES, max_size=3),
+    "scope_separator": st.sampled_from([" ", ","]),
+    "resources": st.lists(NAMES, max_size=2),
+    "params": st.dictionaries(NAMES.map(lambda name: f"p-{name}"), TEXTS, max_size=3),
+    "headers": st.dictionaries(HEADER_NAMES, st.text("!~a b", max_size=5), max_size=2),
+    "body": st.sampled_from(["form", "json"]),
+    "dpop": st.booleans(),
+    "token_life": DURATIONS,
+    "base_url_from": NAMES,
+    "ca_file": TEXTS,
+}
+CLIENTS: list[dict[str, Any]] = [
+    {"client_id": NAMES, "client_secret": REFERENCES},
+    {"client_id": NAMES, "client_secret": REFERENCES, "client_auth": st.just("client_secret_post")},
+    {"client_id": NAMES, "client_auth": st.just("private_key_jwt"), "client_key": REFERENCES},
+    {
+        "client_id": NAMES, "client_auth": st.just("tls_client_auth"), "client_key": REFERENCES,
+        "client_certificate": REFERENCES,
+    },
+    {"client_auth": st.just("none")},
+]  # fmt: skip
+GRANTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"kind": st.just("oauth2_client_credentials")}, {"grant_type": NAMES}),
+    ({"kind": st.just("oauth2_refresh_token"), "refresh_token": REFERENCES}, {}),
+    (
+        {"kind": st.just("oauth2_jwt_bearer"), "key": REFERENCES, "issuer": NAMES, "client_auth": st.just("none")},
+        {"claims": st.dictionaries(NAMES, TEXTS, max_size=3), "scopes_in": st.sampled_from(["assertion", "request"])},
+    ),
+    (
+        {"kind": st.just("oauth2_token_exchange"), "subject_token": REFERENCES, "client_auth": st.just("none")},
+        {"actor_token": REFERENCES, "audiences": st.lists(NAMES, max_size=2)},
+    ),
+]
+SIGNED = [
+    st.fixed_dictionaries(
+        {"kind": st.just("hmac"), "secret": REFERENCES, "to_sign": st.just("{method}\n{target}{{}}")},
+        optional={
+            "algorithm": st.sampled_from(["sha256", "sha512", "sha1"]), "body_max": SIZES, "headers":
+            st.dictionaries(HEADER_NAMES, st.just("{timestamp}"), max_size=2),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("aws_sigv4"), "region": st.just("eu-central-1"), "service": st.just("s3"),
+            "access_key": REFERENCES, "secret_key": REFERENCES,
+        },
+        optional={"session_token": REFERENCES, "body_max": SIZES},
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("github_app"), "app_id": NAMES, "private_key": REFERENCES, "installation_id": st.just("7")},
+        optional={
+            "permissions": st.dictionaries(NAMES, st.sampled_from(["read", "write"]), max_size=2),
+            "repositories": st.lists(NAMES, max_size=2),
+        },
+    ),
+    st.just({"kind": "passthrough"}),
+]  # fmt: skip
 AUTHS = st.one_of(
-    st.fixed_dictionaries({"kind": st.just("bearer"), "secret": REFERENCES}, optional={"prefix": VALUES}),
+    *(
+        st.fixed_dictionaries({**client, **REQUEST, **own}, optional={**REQUEST_OPTIONS, **options})
+        for own, options in GRANTS
+        for client in (CLIENTS if "client_auth" not in own else CLIENTS[-1:])
+    ),
+    *SIGNED,
+    st.fixed_dictionaries(
+        {"kind": st.just("bearer"), "secret": REFERENCES}, optional={"prefix": VALUES, "pool": st.booleans()}
+    ),
     st.fixed_dictionaries(
         {"kind": st.just("api_key"), "secret": REFERENCES, "in": st.sampled_from(["header", "query"]), "name": NAMES}
     ),
@@ -58,13 +158,33 @@ SERVICES = st.fixed_dictionaries(
         **OVERRIDABLE,
         "allow_private": st.booleans(),
         "ca_file": TEXTS,
+        "client_certificate": st.fixed_dictionaries(
+            {"certificate": REFERENCES, "private_key": REFERENCES}, optional={"password": REFERENCES}
+        ),
         "pool": st.fixed_dictionaries({}, optional={"idle_max": st.integers(1, 100), "idle_timeout": DURATIONS}),
         "routes": st.dictionaries(NAMES, ROUTES, max_size=3),
     },
+) | st.fixed_dictionaries(
+    {
+        "base_url": st.just("https://mtls.example"),
+        "auth": st.fixed_dictionaries(
+            {"kind": st.just("mtls"), "certificate": REFERENCES, "private_key": REFERENCES},
+            optional={"password": REFERENCES},
+        ),
+    }
 )
 CONFIGS = st.fixed_dictionaries(
-    {"secrets": st.just({"files": {"kind": "file", "path": "/x"}})},
+    {"secrets": st.just(STORES) | SECRETS},
     optional={
+        "audit": st.fixed_dictionaries(
+            {},
+            optional={
+                "file": st.just("/a"),
+                "calls": st.sampled_from(["all", "writes", "none"]),
+                "files_max": st.integers(1, 1000),
+                "sync_every": DURATIONS,
+            },
+        ),
         "sidecar": st.fixed_dictionaries({}, optional={"environment": NAMES, "drain_timeout": DURATIONS}),
         "log": st.fixed_dictionaries({}, optional={"success": st.floats(0, 1)}),
         "services": st.dictionaries(NAMES, SERVICES, max_size=3),

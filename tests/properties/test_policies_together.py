@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,6 @@ from sidecar.core.body import Body, Headers
 from sidecar.core.call import AttemptRecord, Call, Reply
 from sidecar.core.clock import Clock
 from sidecar.core.errors import ConnectFailed, SidecarError, UpstreamReset
-from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
 from sidecar.core.tasks import Tasks
 from sidecar.core.units import Duration, Rates
@@ -20,6 +18,7 @@ from sidecar.layers.bulkhead.bulkhead import Bulkhead
 from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.circuit_breaker.breaker import Breaker
 from sidecar.layers.circuit_breaker.config import CircuitBreakerConfig
+from sidecar.layers.entitling import NONE
 from sidecar.layers.observe import Observer
 from sidecar.layers.policies import Policies
 from sidecar.layers.rate_limit.announced import Announced
@@ -28,7 +27,6 @@ from sidecar.layers.rate_limit.line import Line
 from sidecar.layers.retry.budget import Budget
 from sidecar.layers.retry.config import RetryConfig
 from sidecar.layers.service import ServiceConfig
-from sidecar.layers.shared import Shared
 from sidecar.layers.stack import build
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Counter, Metrics
@@ -36,6 +34,7 @@ from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
 from sidecar.upstream.origin import BaseUrl
 from tests.kit.clock import ManualClock, settle
+from tests.kit.grounds import shared_by
 
 SLOTS = 2
 CONFIG = ServiceConfig(
@@ -79,16 +78,12 @@ class Service:
         self.under_way = self.under_way_max = 0
         self._clock = clock
         self._turns = itertools.cycle(turns)
-        unused: Any = None  # What reads secrets and reaches the vendor.
         metrics = Metrics()
         log = Log(LogConfig(level="error"), Writer(Counter()), Redactor(), clock.wall, lambda: 0.5)
-        shared = Shared(
-            clock=clock, jitter=lambda: 0.5, ids=Ids(), tasks=self.tasks, metrics=metrics, log=log, gate=Gate(100),
-            secrets=unused, resolver=unused, contexts=unused, replicas=1,
-        )  # fmt: skip
+        shared = shared_by(clock, metrics, log, Gate(100), lambda: 0.5, self.tasks)
         self.observer = Observer(metrics.for_service("crm", ""), log, clock)
         self.policies = Policies("crm", shared, None)
-        self.handler = build(CONFIG, self.policies.parts("", CONFIG, self.observer, None), self._send)
+        self.handler = build(CONFIG, self.policies.parts("", CONFIG, self.observer, NONE), self._send)
 
     async def _send(self, call: Call) -> Reply:
         """Take one attempt, as the transport does; it has its connection until it ends."""

@@ -7,25 +7,23 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from sidecar.core.body import NO_BODY, Body, Headers
 from sidecar.core.call import AttemptRecord, Call, Reply
 from sidecar.core.errors import ConnectFailed, SidecarError
-from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
-from sidecar.core.tasks import Tasks
 from sidecar.layers.admission import Gate
+from sidecar.layers.entitling import NONE
 from sidecar.layers.observe import Observer
 from sidecar.layers.policies import Policies
 from sidecar.layers.service import ServiceConfig
-from sidecar.layers.shared import Shared
 from sidecar.layers.stack import build
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Counter as Count
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
+from tests.kit.grounds import shared_by
 from tests.simulations.world import World, WorldClock, run, wait_until
 
 TICK = 0.1  # Seconds in which arrivals are counted together.
@@ -71,16 +69,12 @@ class Sidecar:
     def __init__(self, clock: WorldClock, config: ServiceConfig, vendor: FleetVendor, chance: random.Random) -> None:
         self.statuses: Counter[int] = Counter()
         self._clock = clock
-        metrics, nothing = Metrics(), None
+        metrics = Metrics()
         log = Log(LogConfig(level="error"), Writer(Count()), Redactor(), clock.wall, chance.random)
-        unused: Any = nothing  # What reads secrets and reaches the vendor: the fleet's vendor needs neither.
-        shared = Shared(
-            clock=clock, jitter=chance.random, ids=Ids(), tasks=Tasks(), metrics=metrics, log=log, gate=Gate(2000),
-            secrets=unused, resolver=unused, contexts=unused, replicas=1,
-        )  # fmt: skip
+        shared = shared_by(clock, metrics, log, Gate(2000), chance.random)
         observer = Observer(metrics.for_service("crm", ""), log, clock)
         self.policies = Policies("crm", shared, None)
-        self._handle = build(config, self.policies.parts("", config, observer, None), vendor)
+        self._handle = build(config, self.policies.parts("", config, observer, NONE), vendor)
 
     async def call(self) -> None:
         """Make one call as the exchange does."""

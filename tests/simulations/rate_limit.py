@@ -88,7 +88,7 @@ class Pod:
         )  # fmt: skip
         self.line = Line(Limiter(self.announced), self.clock, 1.0, 1000)
         ear = Ear(
-            "vendor", self._interpreter, self.announced, self.clock, idle_timeout=30, body_max=1024,
+            "vendor", self._interpreter, self.announced, self.clock, body_max=1024,
             tell=self._tell, count_throttled=_nothing, count_ignored=_nothing,
         )  # fmt: skip
         ear.add(self.line)

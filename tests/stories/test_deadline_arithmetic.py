@@ -363,7 +363,8 @@ NOT_WAITED_FOR = {
     "idle_timeout": "begins with the answer's body, or when a connection is idle: after the deadline's time",
     "window": "what is counted together", "open_for": "an open circuit refuses at once", "open_max": "the same",
     "slow_after": "only judged", "backoff_max": "a bound of backoff", "hint_max": "a bound of announced waits",
-    "settle": "a part of announced waits", "wait": "what a signal says of an answer, as Retry-After",
+    "settle": "a part of announced waits",
+    "assertion_life": "of a JWT", "token_life": "of a token", "wait": "what a signal says of an answer, as Retry-After",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def _held(pod: Pod) -> dict[str, Any]:
     sidecar = pod.sidecar
     generation = sidecar._generation
     assert generation is not None
-    held = generation.shared.secrets._held
+    held = generation.shared.secrets.values
     return {
         "secrets": len(held),
         "listeners": [len(one._listeners) for one in held.values()],

@@ -15,8 +15,9 @@ from tests.kit.app import Reply
 from tests.kit.clock import ManualClock
 from tests.kit.exchange import Request
 from tests.kit.message import Fields
+from tests.kit.pod import Pod
 from tests.kit.standing import Standing
-from tests.kit.vendor import answer
+from tests.kit.vendor import Vendor, answer
 
 OK = answer(b"done")
 SETTLE = 0.02  # Seconds that are waited beyond a reset.
@@ -387,3 +388,18 @@ async def test_people_see_the_limits(clock: ManualClock, tmp_path: Path) -> None
         assert "10/min" in shown["rate_limit"]
         assert shown["announced"]
         assert 'sidecar_rate_limit_used_ratio{service="vendor",window="10/min"} 0.5' in await it.metrics()
+
+
+async def test_a_quota_outlives_a_change_of_how_long_calls_may_wait(tmp_path: Path) -> None:
+    """An operator who lets calls wait longer at three must not give the whole day's quota out once more."""
+    service = {"vendor": 'rate_limit = { rate = ["100/s", "5/day"], wait_max = "1s" }'}
+    async with Vendor.answering(answer(b"ok")) as vendor, Pod(tmp_path, vendor, service=service) as pod:
+        async with pod.app() as app:
+            for _ in range(5):
+                assert (await app.ask("GET", "/vendor/x")).status == 200
+            service["vendor"] = 'rate_limit = { rate = ["100/s", "5/day"], wait_max = "2s" }'
+            pod.write_config()
+            assert (await pod.sidecar.reload())["ok"]
+            refused = await app.ask("GET", "/vendor/x")
+        assert (refused.status, refused.value("Sidecar-Error")) == (429, "rate_limited")
+        assert len(vendor.requests) == 5

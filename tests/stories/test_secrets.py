@@ -203,7 +203,7 @@ async def test_no_canary_is_found_in_anything_written(
             | {"stalled": stalled, "garbage": garbage, "cut": broken_off, "closed": f"http://127.0.0.1:{closed}"},
             service=services | dict.fromkeys(("stalled", "garbage", "cut", "closed"), own),
             listen='app_token = "files:app"',
-            config=proxied,
+            config=f'{proxied}[audit]\nfile = "{tmp_path / "audit.log"}"\n',
             level="debug",
         )
         pod.expected_faults = {"internal", "library"}
@@ -220,11 +220,13 @@ async def test_no_canary_is_found_in_anything_written(
             }  # fmt: skip
             places = await everything(pod)
         places["log at the end"] = pod.log_file.read_bytes()
+        places["audit"] = (tmp_path / "audit.log").read_bytes()
     for options in ([], ["--json"]):
         assert await asyncio.to_thread(main, ["show", "config", "-c", str(pod.config_file), *options]) == 0
     captured = capsys.readouterr()
     places["show config"] = (captured.out + captured.err).encode()
     assert b'"msg":"internal"' in places["log at the end"], "the broken layer was not reached"
+    assert places["audit"].count(b'"kind":"call"') > 20
     assert b'"response_start":"{' in places["log at the end"], "no body of a failed answer was written"
     found = [
         (name, where, coding)

@@ -7,13 +7,14 @@ on every machine.
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem
 from sidecar.config.rules.bounds import bounds
+from sidecar.config.rules.credentials import credentials
 from sidecar.config.rules.listeners import listeners
 from sidecar.config.rules.names import names
 from sidecar.config.rules.references import references
 from sidecar.config.rules.services import services
 from sidecar.config.rules.timeouts import margins
 
-_RULES = (margins, listeners, references, bounds, names, services)
+_RULES = (margins, listeners, references, credentials, bounds, names, services)
 
 
 def check(config: Config) -> list[Problem]:

@@ -9,9 +9,11 @@ from sidecar.core.units import Duration, Size
 from sidecar.upstream.pool import PoolConfig
 
 COUNT_MAX = 1_000_000_000
-_MAY_BE_ZERO = ("sidecar.timeout_margin", "sidecar.drain_timeout", ".wait_max", ".hints.settle", ".backoff")
-# Keep no connection; let nobody wait; try nothing again but by the share; tell no resource by its path.
-_MAY_BE_NONE = (".idle_max", ".waiting_max", ".budget_min", ".resource_segments")
+_MAY_BE_ZERO = (
+    "sidecar.timeout_margin", "sidecar.drain_timeout", "audit.sync_every", ".wait_max", ".hints.settle", ".backoff",
+)  # fmt: skip
+# Keep no connection; let nobody wait; try nothing again but by the share; tell no resource by its path; take any port.
+_MAY_BE_NONE = (".idle_max", ".waiting_max", ".budget_min", ".resource_segments", ".redirect_port")
 
 
 def bounds(config: Config) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
+from sidecar.auth.signing.config import Mtls
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
 from sidecar.config.rules.headers import PARAMETER, headers
@@ -66,7 +67,9 @@ def proxy(config: ServiceConfig) -> Iterator[Problem]:
 
 def plaintext(config: ServiceConfig) -> Iterator[Problem]:
     """Warn of credentials on a wire that anyone may read, also inside a private network."""
-    if config.auth is not None and not config.base_url.is_tls and not is_loopback(config.base_url.host):
+    if config.auth is None or isinstance(config.auth, Mtls):  # A client certificate over http is a problem of its own.
+        return
+    if not config.base_url.is_tls and not is_loopback(config.base_url.host):
         yield Problem("auth", "credentials go over plain http, readable on the way; use https", is_warning=True)
 
 

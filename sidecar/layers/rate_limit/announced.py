@@ -190,10 +190,8 @@ class Announced:
         """Do what a refusal asks for; gives for how many seconds that closed what was open."""
         wait = advice.retry_after
         if wait is None:
-            ends = [
-                t.reset_in for t in advice.told if t.kind == "window" and t.remaining == 0 and t.reset_in is not None
-            ]
-            wait = max(ends, default=None)
+            used_up = [told for told in advice.told if told.kind == "window" and told.remaining == 0]
+            wait = max((told.reset_in for told in used_up if told.reset_in is not None), default=None)
         if wait is not None:
             wait = self._refined(advice, wait, now)
             return self._close(resource, now + min(wait, self._hint_max) + self._settle, now)

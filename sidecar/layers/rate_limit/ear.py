@@ -44,7 +44,6 @@ class Ear:
         clock: Clock,
         *,
         is_heeded: bool = True,
-        idle_timeout: float,
         body_max: int,
         tell: Callable[..., None],
         count_throttled: Callable[[], None],
@@ -55,7 +54,6 @@ class Ear:
         self._announced = announced
         self._clock = clock
         self._is_heeded = is_heeded  # False: answers are read for `retry` only, and limit nothing.
-        self._idle_timeout = idle_timeout
         self._body_max = body_max  # Bytes of an answer's body that are read for the sake of a hint.
         self._tell = tell
         self._count_throttled = count_throttled

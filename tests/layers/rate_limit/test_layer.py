@@ -78,7 +78,7 @@ class Story:
         self.waits: list[float] = []
         interpreter = Interpreter(HINTS)
         ear = Ear(
-            "crm", interpreter, self.limiter.announced, self.clock, idle_timeout=30.0, body_max=1024,
+            "crm", interpreter, self.limiter.announced, self.clock, body_max=1024,
             tell=self._tell, count_throttled=self._throttled, count_ignored=self._ignored,
         )  # fmt: skip
         ear.add(self.line)

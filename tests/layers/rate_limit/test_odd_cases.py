@@ -1,4 +1,4 @@
-"""What fresh eyes found in the rate limit."""
+"""The rate limit in odd cases: after quiet hours, with bodies that never end, for those who waited in vain."""
 
 import pytest
 
