@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from bench import concurrency, side_by_side, startup, streaming
 from bench.output import cell, table
 
+POLICIES_MAX_US = 6.0
 RSS_MAX_MIB = 50.0
 READY_MAX_S = 0.5
 ENVOY = "envoy"
@@ -105,6 +106,11 @@ def _load_targets(parts: dict[str, Part]) -> Iterator[Target]:
         yield Target("CPU per request, of Envoy's", 1.0, _ratio(own, envoy, "cpu_us"), "x")
         yield Target("p99, of Envoy's", 1.0, _ratio(own, envoy, "p99_us"), "x")
     yield Target("resident memory after the load", RSS_MAX_MIB, own["rss_mib"], "MiB")
+    bare = rows.get("sidecar_bare")
+    if bare is not None:
+        yield Target(
+            "CPU of the policies, per request", POLICIES_MAX_US, round(own["cpu_us"] - bare["cpu_us"], 1), "us"
+        )
 
 
 def _other_targets(parts: dict[str, Part]) -> Iterator[Target]:
@@ -126,8 +132,10 @@ def _side_by_side(part: Part) -> str:
     text = (
         f"{part['connections']} connections, {origin} origin, one core each; median of {part['rounds']} rounds of "
         f"{part['seconds']} s. `ready_s` is from the start to the first 200: of `/readyz` for the sidecar, through the "
-        "proxy for the others. `sidecar` runs as in the image, with its hot path compiled; `sidecar_sources` is the "
-        "same without a compiler, as `make run` starts it. `floor_web_server` is aiohttp's server before the sidecar's "
+        "proxy for the others. `sidecar` runs as in the image, with its hot path compiled and all policies on, a rate "
+        "limit with permits free among them, while the vendor announces a limit in each answer; `sidecar_bare` is the "
+        "same without the policies, `sidecar_sources` without a compiler, as `make run` starts it. "
+        "`floor_web_server` is aiohttp's server before the sidecar's "
         "pool, and `floor_own_door` the sidecar's own, both from the sources and with no policy at all. Every proxy "
         "writes a JSON line per call: the peers to a file, the sidecar to its stdout, a pipe as in a pod."
     )
