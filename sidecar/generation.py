@@ -99,7 +99,9 @@ class Generation:
     def retire(self, successor: "Generation | None") -> None:
         """Let go of every service that `successor` (or the predecessor, if this one failed) does not share."""
         alive = set(successor.services.values()) if successor is not None else set()
-        kept = {id(machine) for service in alive for machine in service.policies.machines.everything()}
+        # As the process ends `close` has let everything land, and nothing more is begun.
+        keepers = alive if successor is not None else self.services.values()
+        kept = {id(machine) for service in keepers for machine in service.policies.machines.everything()}
         for service in self.services.values():
             if service not in alive:
                 service.retire(kept)

@@ -44,10 +44,14 @@ class CredentialPool:
     def release(self) -> None:
         """Hear of no further value."""
         self._let_go()
-        for credential in self._credentials.values():
-            credential.credential.release()
+        self._release_all()
+
+    def _release_all(self) -> None:
+        for pooled in self._credentials.values():
+            pooled.credential.release()
 
     def _lose(self) -> None:
+        self._release_all()
         self._credentials = {}
         self._changed([])
 

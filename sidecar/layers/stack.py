@@ -18,12 +18,12 @@ bulkhead     the innermost wait: a slot is never held while waiting for somethin
 credentials  innermost (entitle, sign): fresh at the moment of sending; then noted, where there is an audit log
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from sidecar.auth.pool import PooledCredential
-from sidecar.core.call import Handler, Layer
+from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.clock import Clock
 from sidecar.core.recent import Recent
 from sidecar.core.tasks import Tasks
@@ -107,6 +107,7 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         _idempotency(config.idempotency, parts) if config.idempotency else None,
         _coalesce(config.coalesce, parts) if config.coalesce else None,
         _retry(config.retry, parts) if config.retry else None,
+        _counted(parts) if config.hedge and not config.retry else None,
         _hedge(config.hedge, config, parts) if config.hedge else None,
         parts.entitlement.outer,
         _circuit_breaker(config.circuit_breaker, parts) if config.circuit_breaker else None,
@@ -177,6 +178,21 @@ def _retry(config: RetryConfig, parts: Parts) -> Layer:
         int(config.replay_max),
     )
     return retry(rules, parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
+
+
+def _counted(parts: Parts) -> Layer:
+    """Count calls for the budget of hedges where there is no `retry` that does."""
+    budget, clock = parts.budget, parts.clock
+    assert budget is not None
+
+    def around(inner: Handler) -> Handler:
+        def counted(call: Call) -> Awaitable[Reply]:
+            budget.count(clock.now())
+            return inner(call)
+
+        return counted
+
+    return around
 
 
 def _hedge(config: HedgeConfig, service: ServiceConfig, parts: Parts) -> Layer:

@@ -270,6 +270,8 @@ async def test_a_store_that_was_never_asked_is_closed(opened: Opened) -> None:
     """A reload may replace it before it was used."""
     unused = await opened.place.start()
     await unused.close()
+    await opened.place.write(opened.path, {"key": "made-up"})
+    assert (await opened.store.fetch(opened.path)).reveal()  # The others go on.
 
 
 async def _result(put: Any) -> Any:

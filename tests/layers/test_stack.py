@@ -18,6 +18,7 @@ from sidecar.layers.access import Rule
 from sidecar.layers.admission import Gate
 from sidecar.layers.credentials import credentials
 from sidecar.layers.entitling import NONE
+from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.service import ServiceConfig
 from sidecar.layers.stack import build, compose
 from sidecar.layers.transform import ApiVersion, HeaderRules
@@ -121,6 +122,21 @@ async def test_what_is_not_configured_has_no_layer() -> None:
     reply = await build(config, watched.parts(config, gate), innermost)(call)
     assert reply.headers == []
     assert (innermost.call.target, innermost.call.headers) == (b"/../anything", [])
+
+
+async def test_hedges_have_a_share_of_the_calls_without_retries_too() -> None:
+    """The budget is a share of what it has counted, and with `retry = false` nobody else counts."""
+    watched, clock = Watched(ManualClock()), ManualClock()
+    config = ServiceConfig(
+        base_url=BaseUrl.parse("https://api.crm.example"), hedge=HedgeConfig(), rewrite_urls=False, **OFF
+    )
+    parts = watched.parts(config, Gate(100))
+    assert parts.budget is not None
+    before = parts.budget.left(clock.now())
+    handler = build(config, parts, Innermost())
+    for _ in range(20):
+        await handler(call_for())
+    assert parts.budget.left(clock.now()) == before + 4.0
 
 
 async def test_compose_puts_the_first_layer_outermost() -> None:
