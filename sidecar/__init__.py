@@ -11,6 +11,7 @@ handed over by `app.py`.
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     process.py    what is set once for the process          auditing.py  the audit log of the process
+    storing.py    the store of the process
     config/       model.py (gathers the sections) load.py presets.py reader.py walk.py problem.py show.py changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
@@ -48,6 +49,10 @@ handed over by `app.py`.
                   pool.py connection.py answer.py limits.py transport.py connector.py
       hints/      what a vendor announces of its limits: config.py interpreter.py dialect.py counted.py state.py
                   signal.py allowance.py document.py expression.py structured.py numbers.py times.py doubts.py
+    store/        what outlives a call, and what pods agree on: base.py (the protocol) config.py opening.py memory.py
+                  steady.py (time that does not jump) local_leases.py
+      sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
+      valkey/     client.py connecting.py reach.py (is it there) records.py store.py
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
       audit/      audit.py record.py writer.py file.py stream.py last.py paths.py once.py chain_check.py

@@ -26,6 +26,7 @@ from sidecar.downstream.exchange import Exchange
 from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
 from sidecar.process import files_wanted, settle_memory
+from sidecar.storing import Storing
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.quiet import quiet_hooks, quiet_libraries
@@ -51,9 +52,11 @@ class App:
         self._tasks = Tasks()
         self._auditing = Auditing(metrics, clock, self._log, self._writer)
         audit, self._tell = self._auditing.audit, self._auditing.tell
+        self._storing = Storing(clock, random.random, self._tell, metrics)
         self._grounds = Grounds(
-            clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Paces()
-        )
+            clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Paces(),
+            self._storing,
+        )  # fmt: skip
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
         self._doors = Doors(
@@ -96,6 +99,7 @@ class App:
             "version": __version__,
             "ready": self._not_ready is None,
             "connections": sum(listener.connections for listener in self._doors.egress),
+            "store": self._storing.store.snapshot(),
             **self._generation.snapshot(),
         }
 
@@ -128,6 +132,7 @@ class App:
         trusted = await asyncio.to_thread(fingerprint, authorities(config))
         mark = self._seen = Fingerprint(read.files + trusted.files)
         previous = self._generation
+        await self._storing.use(config, self._path.parent)
         number = previous.number + 1 if previous is not None else 1
         generation = Generation(number, config, mark, share(self._grounds, config, mark, previous))
         await asyncio.to_thread(generation.prepare)
@@ -137,7 +142,10 @@ class App:
             for reference in references(config):
                 generation.shared.secrets.hold(reference)
             await generation.shared.secrets.refresh()
-            if previous is None:  # The doors open one after the other, and whom the first lets in is to be served.
+            if previous is None:
+                self._storing.secrets = generation.shared.secrets
+                await self._storing.open()
+                # The doors open one after the other, and whom the first lets in is to be served.
                 self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
             await self._doors.use(config, config.sidecar.drain_timeout)
         except BaseException:
@@ -150,6 +158,7 @@ class App:
         previous, self._generation = self._generation, generation
         self._exchange.router = generation.router
         self._exchange.app_token = generation.app_token
+        self._storing.secrets = generation.shared.secrets
         generation.shared.secrets.forget_others(references(generation.config))
         self._log.configure(generation.config.log)
         self._grounds.metrics.gauge("sidecar_config_generation").value = generation.number
@@ -255,6 +264,7 @@ class App:
         if self._generation is not None:
             self._generation.retire(None)
         await self._doors.close()
+        await self._storing.close()
         await self._grounds.resolver.stop()
         await self._auditing.close(self._flush_max)
         await asyncio.to_thread(self._writer.close, self._flush_max)

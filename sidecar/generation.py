@@ -28,6 +28,7 @@ from sidecar.layers.admission import Gate
 from sidecar.layers.running import Service
 from sidecar.layers.service import certificate_of, identity_of
 from sidecar.layers.shared import Shared
+from sidecar.storing import Storing
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
@@ -50,6 +51,7 @@ class Grounds(NamedTuple):
     audit: Audit
     resolver: Resolver
     paces: Paces
+    storing: Storing
 
 
 class Generation:
@@ -175,6 +177,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         contexts=contexts,
         network=Network(grounds.resolver.resolve, denied, contexts.get, client_context),
         paces=grounds.paces,
+        store=grounds.storing.store,
         replicas=config.sidecar.replicas,
         audit=grounds.audit if config.audit is not None else None,
     )

@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 
-from sidecar.auth.secrets.opening import StoreConfig
+from sidecar.auth.secrets.opening import SecretStoreConfig
 from sidecar.core.section import Section
 from sidecar.core.units import Duration
 from sidecar.downstream.listener import ListenConfig
 from sidecar.layers.admission import AdmissionConfig
 from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.store.config import StoreConfig
 from sidecar.telemetry.audit.config import AuditConfig
 from sidecar.telemetry.log import LogConfig
 
@@ -40,7 +41,8 @@ class Config(Section, kw_only=True):
 
     sidecar: SidecarSection = SidecarSection()
     listen: ListenConfig = ListenConfig()
-    secrets: dict[str, StoreConfig] = {}
+    store: StoreConfig = StoreConfig()
+    secrets: dict[str, SecretStoreConfig] = {}
     admission: AdmissionConfig = AdmissionConfig()
     audit: AuditConfig | None = None
     log: LogConfig = LogConfig()

@@ -10,6 +10,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
 from sidecar.layers.admission import Gate
+from sidecar.store.base import Store
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
@@ -33,5 +34,6 @@ class Shared(NamedTuple):
     contexts: Contexts
     network: Network  # To token endpoints.
     paces: Paces  # How often these are asked.
+    store: Store  # What outlives a call, and what pods agree on.
     replicas: int  # Pods that share the vendor's limits, when nothing else divides them.
     audit: Audit | None = None  # Absent without [audit], so that calls pay nothing for it.

@@ -62,6 +62,7 @@ TABLE = (
         "sidecar_secret_unconfirmed_seconds", "gauge", ("secret",),
         "Since the store last confirmed the value, while it cannot be read; 0 when all is well.", max,
     ),
+    Row("sidecar_store_up", "gauge", (), "1 while the store of [store] answers, 0 while it does not.", min),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
     Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),

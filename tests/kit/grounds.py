@@ -20,5 +20,6 @@ def shared_by(
     nothing: Any = None
     return Shared(
         clock=clock, jitter=jitter, ids=Ids(), tasks=tasks or Tasks(), metrics=metrics, log=log, tell=log.event,
-        gate=gate, secrets=nothing, resolver=nothing, contexts=nothing, network=nothing, paces=Paces(), replicas=1,
+        gate=gate, secrets=nothing, resolver=nothing, contexts=nothing, network=nothing, paces=Paces(),
+        store=nothing, replicas=1,
     )  # fmt: skip

@@ -11,12 +11,12 @@ from sidecar.auth.secrets.store import SecretStore
 from sidecar.auth.secrets.vault.config import VaultStoreConfig
 from sidecar.core.clock import Clock
 
-StoreConfig = FileStoreConfig | VaultStoreConfig | AwsStoreConfig | GcpStoreConfig
+SecretStoreConfig = FileStoreConfig | VaultStoreConfig | AwsStoreConfig | GcpStoreConfig
 Connect = Callable[[str | None, bool], Awaitable[aiohttp.BaseConnector]]  # By ca_file and allow_private.
 
 
 def open_store(
-    config: StoreConfig, clock: Clock, jitter: Callable[[], float], connect: Connect, tell: Callable[..., None]
+    config: SecretStoreConfig, clock: Clock, jitter: Callable[[], float], connect: Connect, tell: Callable[..., None]
 ) -> SecretStore:
     """Make the store; it connects when it is asked for the first time."""
     if isinstance(config, FileStoreConfig):

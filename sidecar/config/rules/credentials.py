@@ -8,7 +8,7 @@ import msgspec
 from sidecar.auth.oauth.config import TokenRequest
 from sidecar.auth.secrets.file import FileStoreConfig
 from sidecar.auth.secrets.gcp.config import GcpStoreConfig
-from sidecar.auth.secrets.opening import StoreConfig
+from sidecar.auth.secrets.opening import SecretStoreConfig
 from sidecar.auth.secrets.vault.config import VaultStoreConfig
 from sidecar.auth.signing.config import GithubApp, Mtls
 from sidecar.config.model import Config
@@ -83,7 +83,7 @@ def _shared_paths(config: Config) -> Iterator[Problem]:
         )
 
 
-def _is_own(store: StoreConfig, environment: str) -> bool:
+def _is_own(store: SecretStoreConfig, environment: str) -> bool:
     values = (getattr(store, field.name) for field in msgspec.structs.fields(store))
     return any(isinstance(value, str) and environment in value for value in values)
 

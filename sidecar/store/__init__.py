@@ -1,0 +1,1 @@
+"""Store: what outlives a call, and what pods agree on: memory, SQLite, or Valkey."""

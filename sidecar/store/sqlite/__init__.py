@@ -1,0 +1,1 @@
+"""SQLite: one file, one writer thread; the embedded store that keeps what it acknowledged."""

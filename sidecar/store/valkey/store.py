@@ -1,0 +1,66 @@
+"""The store that pods share: Valkey or Redis. Nothing of ours elects, replicates or shards; that is the engine's."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sidecar.core.clock import Clock
+from sidecar.store.base import StoreDown
+from sidecar.store.config import StoreConfig
+from sidecar.store.valkey.client import ValkeyClient
+from sidecar.store.valkey.connecting import Read, connect
+from sidecar.store.valkey.records import ValkeyLeases, ValkeyRecords
+
+Context = Callable[[], Awaitable[ssl.SSLContext | None]]
+
+
+class ValkeyStore:
+    """Records and leases in Valkey. A server that is away at the start is no reason not to start."""
+
+    is_shared = True
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        prefix: str,
+        context: ssl.SSLContext | None,
+        password: Read | None,
+        sentinel_password: Read | None,
+        clock: Clock,
+        jitter: Callable[[], float],
+        tell: Callable[..., None],
+    ) -> None:
+        name = str(config.nodes)
+        driver = connect(config, context, password, sentinel_password)
+        self._name = name
+        self._mode = config.mode
+        self.client = ValkeyClient(driver, name, prefix, config.connections_max, clock, jitter, tell)
+        self.records = ValkeyRecords(self.client)
+        self.leases = ValkeyLeases(self.client)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered last."""
+        return self.client.reach.is_up
+
+    async def open(self) -> None:
+        """Look whether it is there; if it is not, that is told, and it is looked after."""
+        try:
+            await self.client.look()
+        except StoreDown:
+            return
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.client.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Show how it stands."""
+        reach = self.client.reach
+        shown: dict[str, Any] = {
+            "kind": "valkey",
+            "url": self._name,
+            "mode": self._mode or "standalone",
+            "up": reach.is_up,
+        }
+        return shown | ({"problem": reach.problem} if reach.problem else {})
