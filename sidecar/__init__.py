@@ -42,6 +42,7 @@ handed over by `app.py`.
         gcp/      config.py store.py login.py http.py answers.py crc32c.py
       oauth/      config.py minter.py grant.py client.py endpoint.py answer.py token.py life.py material.py jwt.py
                   dpop.py certificate.py url.py source.py (the cache) renewal.py rotation.py supply.py pace.py bearer.py
+                  fleet.py (one pod renews for all) sealed.py (a token in the shared store)
       signing/    config.py hmac_signer.py template.py received.py sigv4.py aws_keys.py aws_chunks.py canonical.py
                   github_app.py mtls.py passthrough.py parts.py
       login/      login.py flow.py authorization.py loopback.py device.py endpoints.py keep.py config.py failed.py

@@ -178,6 +178,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         network=Network(grounds.resolver.resolve, denied, contexts.get, client_context),
         paces=grounds.paces,
         store=grounds.storing.store,
+        token_key=config.store.encryption_key,
         replicas=config.sidecar.replicas,
         audit=grounds.audit if config.audit is not None else None,
     )

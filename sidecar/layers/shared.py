@@ -8,6 +8,7 @@ from sidecar.auth.oauth.pace import Paces
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
+from sidecar.core.secret import SecretRef
 from sidecar.core.tasks import Tasks
 from sidecar.layers.admission import Gate
 from sidecar.store.base import Store
@@ -35,5 +36,6 @@ class Shared(NamedTuple):
     network: Network  # To token endpoints.
     paces: Paces  # How often these are asked.
     store: Store  # What outlives a call, and what pods agree on.
+    token_key: SecretRef | None  # Under which pods share tokens through a store that they share.
     replicas: int  # Pods that share the vendor's limits, when nothing else divides them.
     audit: Audit | None = None  # Absent without [audit], so that calls pay nothing for it.

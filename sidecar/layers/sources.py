@@ -1,5 +1,6 @@
 """Sources: where the tokens of a service come from; they live on over reloads, as machines do."""
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 from sidecar.auth.oauth.bearer import Proofs
 from sidecar.auth.oauth.config import Grant, RefreshToken, references
 from sidecar.auth.oauth.dpop import Prover
+from sidecar.auth.oauth.fleet import FleetSupply
 from sidecar.auth.oauth.minter import Minter
 from sidecar.auth.oauth.renewal import Renewal
 from sidecar.auth.oauth.rotation import Rotation
+from sidecar.auth.oauth.sealed import Seal
 from sidecar.auth.oauth.source import TokenSource
 from sidecar.auth.oauth.supply import Direct, Supply
 from sidecar.auth.oauth.token import Token
@@ -73,10 +76,24 @@ class Sources:
             grant = self.minter(auth)
             endpoint = str(auth.token_url)
             supply = self.rotation(auth) if isinstance(auth, RefreshToken) else Direct(grant)
+        if shared.store.is_shared:
+            supply = self._fleet(auth, supply)
         return TokenSource(
             self._service, supply, Renewal(shared.jitter), shared.paces.get(endpoint), shared.clock, shared.tasks,
             shared.secrets.know, shared.tell, self._count_renewal,
         )  # fmt: skip
+
+    def _fleet(self, auth: Grant | GithubApp, inner: Supply) -> Supply:
+        """Have the pods that share the store mint once, each for the same settings."""
+        shared, key = self._shared, self._shared.token_key
+        # A token that is bound to a key of this process is no use to another.
+        is_bound = not isinstance(auth, GithubApp) and auth.dpop
+        seal = None if key is None or is_bound else Seal(key, shared.secrets.hold(key))
+        # References and settings, no values: what differs in any of them is another token.
+        name = f"{self._service}:{hashlib.sha256(repr(auth).encode()).hexdigest()[:16]}"
+        return FleetSupply(
+            inner, shared.store, seal, name, shared.ids.take(32), shared.clock, shared.tasks, shared.jitter, shared.tell
+        )
 
     def minter(self, auth: Grant) -> Minter:
         """Give what asks for the tokens of one section."""

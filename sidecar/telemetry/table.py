@@ -45,7 +45,9 @@ TABLE = (
     Row("sidecar_bulkhead_slots", "gauge", ("service",), "Slots there are; fewer than configured when adaptive.", max),
     Row("sidecar_bulkhead_waiting", "gauge", ("service",), "Attempts that wait for a slot.", max),
     Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
-    Row("sidecar_token_renewals_total", "counter", ("service", "result"), "Tokens asked for: success or failure."),
+    Row("sidecar_token_renewals_total", "counter", ("service", "result"),
+        "Tokens asked for: success or failure; shared, when another pod had it.",
+    ),
     Row(
         "sidecar_token_expires_at", "gauge", ("service",),
         "Unix time at which the token in use ends; infinite where nobody said. None without a token.", min,

@@ -29,12 +29,14 @@ class Minting:
         self.failure: bytes | None = None
         self.open = asyncio.Event()  # Answers wait for it.
         self.open.set()
-        self.asked: list[dict[str, list[str]]] = []  # The forms that came.
+        self.asked: list[dict[str, list[str]]] = []  # The forms that came,
+        self.came = asyncio.Event()  # and that one did.
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a token request."""
         assert exchange.request is not None
         self.asked.append(parse_qs(exchange.request.body.decode()))
+        self.came.set()
         await self.open.wait()
         if self.failure is not None:
             await exchange.send(self.failure)

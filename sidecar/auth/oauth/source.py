@@ -236,7 +236,7 @@ class TokenSource:
         self.expires_at = self._renewal.expires_at
         self._problem = ""
         self.number += 1
-        self._count("success")
+        self._count("shared" if token.is_shared else "success")
         self._tell(
             "info",
             "token_renewed",
@@ -244,7 +244,7 @@ class TokenSource:
             kind=token.kind,
             number=self.number,
             expires_in=_round(self.expires_at - now),
-            took_ms=round((now - token.got_at) * 1000),
+            **({"from": "another pod"} if token.is_shared else {"took_ms": round((now - token.got_at) * 1000)}),
         )
 
     def _fail(self, flight: _Flight, reason: str, *, is_final: bool = False, retry_after: float | None = None) -> None:

@@ -9,7 +9,7 @@ from sidecar.core.secret import Secret
 class Token:
     """A short-lived credential in memory; it shows itself to nobody, and is never written down."""
 
-    __slots__ = ("expires_at", "extra", "got_at", "kind", "refresh_token", "value")
+    __slots__ = ("expires_at", "extra", "got_at", "is_shared", "kind", "refresh_token", "value")
 
     def __init__(
         self,
@@ -26,6 +26,7 @@ class Token:
         self.got_at = got_at  # Monotonic: when the request for it was sent, so that its life is rather too short.
         self.expires_at = expires_at  # Monotonic; infinite where nobody says.
         self.refresh_token = refresh_token  # A new one, to be stored before the token is used; None: keep the old.
+        self.is_shared = False  # Another pod had it minted, and this one found it in the store.
         self.extra = extra or {}  # Further plain members of the answer, such as instance_url and scope.
 
     @property
