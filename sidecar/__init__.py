@@ -50,7 +50,7 @@ handed over by `app.py`.
                   pool.py connection.py answer.py limits.py transport.py connector.py
       hints/      what a vendor announces of its limits: config.py interpreter.py dialect.py counted.py state.py
                   signal.py allowance.py document.py expression.py structured.py numbers.py times.py doubts.py
-    store/        what outlives a call, and what pods agree on: base.py (the protocol) config.py opening.py memory.py
+    store/        what outlives a call, and what pods agree on: base.py (the protocol) backlog.py (of entries) config.py opening.py memory.py
                   steady.py (time that does not jump) local_leases.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
       valkey/     client.py connecting.py reach.py (is it there) records.py store.py
