@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
-
-from aiohttp import BaseConnector
 
 from sidecar.auth.app_token import AppToken
 from sidecar.auth.network import Network
@@ -32,8 +31,7 @@ from sidecar.storing import Storing
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
-from sidecar.upstream.connector import guarded
-from sidecar.upstream.guard import denied
+from sidecar.upstream.connector import Guarded
 from sidecar.upstream.resolve import Resolver
 from sidecar.upstream.tls import Contexts, client_context
 
@@ -163,6 +161,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
     else:
         same_gate = same_secrets = same_trust = False
     contexts = old.contexts if old is not None and same_trust else Contexts()
+    network = old.network if old is not None and same_trust else network_of(grounds.resolver, contexts)
     return Shared(
         grounds.clock,
         grounds.jitter,
@@ -172,10 +171,10 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         grounds.log,
         grounds.tell,
         gate=old.gate if old is not None and same_gate else Gate(config.admission.calls_max),
-        secrets=old.secrets if old is not None and same_secrets else _held(grounds, config, contexts, previous),
+        secrets=old.secrets if old is not None and same_secrets else _held(grounds, config, network, previous),
         resolver=grounds.resolver,
         contexts=contexts,
-        network=Network(grounds.resolver.resolve, denied, contexts.get, client_context),
+        network=network,
         paces=grounds.paces,
         store=grounds.storing.store,
         token_key=config.store.encryption_key,
@@ -190,8 +189,8 @@ def _trusted(config: Config, mark: Fingerprint) -> frozenset[object]:
     return frozenset(file for file in mark.files if file.path in names)
 
 
-def _held(grounds: Grounds, config: Config, contexts: Contexts, previous: Generation | None) -> HeldSecrets:
-    stores = open_stores(config, grounds.clock, grounds.jitter, grounds.resolver, contexts, grounds.tell)
+def _held(grounds: Grounds, config: Config, network: Network, previous: Generation | None) -> HeldSecrets:
+    stores = open_stores(config, grounds.clock, grounds.jitter, network, grounds.tell)
     before = previous.config.secrets if previous is not None else {}
     same = {name for name, section in config.secrets.items() if before.get(name) == section}
     if previous is not None:  # A store whose section did not change goes on, with its login and its last values.
@@ -203,21 +202,16 @@ def _held(grounds: Grounds, config: Config, contexts: Contexts, previous: Genera
     return held
 
 
+def network_of(resolver: Resolver, contexts: Contexts) -> Network:
+    """Give the way to token endpoints and secret stores."""
+    return Network(partial(Guarded, resolver.resolve), contexts.get, client_context)
+
+
 def open_stores(
-    config: Config,
-    clock: Clock,
-    jitter: Callable[[], float],
-    resolver: Resolver,
-    contexts: Contexts,
-    tell: Callable[..., None],
+    config: Config, clock: Clock, jitter: Callable[[], float], network: Network, tell: Callable[..., None]
 ) -> dict[str, SecretStore]:
     """Make the secret stores, by name; each connects when it is asked for the first time."""
-
-    async def connect(ca_file: str | None, allow_private: bool) -> BaseConnector:  # noqa: FBT001 - as stores ask for it
-        context = await asyncio.to_thread(contexts.get, ca_file)
-        return guarded(resolver, context, allow_private=allow_private)
-
-    return {name: open_store(store, clock, jitter, connect, tell) for name, store in config.secrets.items()}
+    return {name: open_store(store, clock, jitter, network, tell) for name, store in config.secrets.items()}
 
 
 def references(config: Config) -> Mapping[SecretRef, None]:

@@ -13,19 +13,17 @@ from sidecar.auth.login.config import LoginConfig
 from sidecar.auth.login.endpoints import Endpoints
 from sidecar.auth.login.failed import LoginFailed
 from sidecar.auth.login.login import Terminal, Way, log_in, way_of
-from sidecar.auth.network import Network
 from sidecar.auth.oauth.config import RefreshToken, references
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.config.model import Config
 from sidecar.core.clock import SystemClock
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
-from sidecar.generation import open_stores
+from sidecar.generation import network_of, open_stores
 from sidecar.telemetry.audit.once import append_once
 from sidecar.telemetry.metrics import Metrics
-from sidecar.upstream.guard import denied
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts, client_context
+from sidecar.upstream.tls import Contexts
 
 
 class _Wish(NamedTuple):
@@ -64,9 +62,9 @@ async def _log_in(config: Config, wish: _Wish, terminal: Terminal) -> str:
     """Open the stores as the running sidecar does, and log in; gives the version of what was stored."""
     clock, tasks = SystemClock(), Tasks()
     resolver, contexts = Resolver(clock), Contexts()
-    stores = open_stores(config, clock, _no_jitter, resolver, contexts, _silent)
+    network = network_of(resolver, contexts)
+    stores = open_stores(config, clock, _no_jitter, network, _silent)
     secrets = HeldSecrets(stores, _silent, _unmasked, clock, Metrics(), tasks)
-    network = Network(resolver.resolve, denied, contexts.get, client_context)
     try:
         await _check_trust(contexts, wish)
         for reference in references(wish.grant):

@@ -161,6 +161,10 @@ class AddressDenied(UpstreamError):
     blames_vendor = False
 
 
+class AddressRefused(OSError):
+    """The egress guard refused an address, where aiohttp connects; `strerror` is the sentence."""
+
+
 class ConnectFailed(UpstreamError):
     """No TCP connection."""
 

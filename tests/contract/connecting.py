@@ -1,24 +1,24 @@
 """How a store on the network connects in tests: as in production, through the resolver and the egress guard."""
 
-import asyncio
+from typing import Any
 
 import aiohttp
 
+from sidecar.auth.network import Network
 from sidecar.core.clock import Clock
-from sidecar.upstream.connector import guarded
+from sidecar.generation import network_of
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import client_context
+from sidecar.upstream.tls import Contexts
 
 
 class Connecting:
-    """Makes connectors, and counts them."""
+    """The product's network, which counts the connectors that it makes."""
 
     def __init__(self, clock: Clock) -> None:
         self.opened = 0
-        self._resolver = Resolver(clock)
+        self._inner = network_of(Resolver(clock), Contexts())
+        self.network: Network = self._inner._replace(connect=self._connect)
 
-    async def __call__(self, ca_file: str | None, allow_private: bool) -> aiohttp.BaseConnector:
-        """Make one, inside of the loop."""
+    def _connect(self, **wanted: Any) -> aiohttp.BaseConnector:
         self.opened += 1
-        context = await asyncio.to_thread(client_context, ca_file)
-        return guarded(self._resolver, context, allow_private=allow_private)
+        return self._inner.connect(**wanted)

@@ -136,7 +136,7 @@ class _VaultPlace(Place):
         config = VaultStoreConfig(
             address=VaultAddress.parse(f"http://127.0.0.1:{self._gate.port}"), auth=self._auth, mount=self._mount
         )
-        return VaultStore(config, self.clock, chance, Connecting(self.clock), self.note)
+        return VaultStore(config, self.clock, chance, Connecting(self.clock).network, self.note)
 
     async def break_off(self) -> None:
         """Cut the way to the server."""
@@ -277,7 +277,7 @@ class GcpPlace(Place):
             await self._metadata.__aenter__()
             self._patch = pytest.MonkeyPatch()
             self._patch.setenv("GCE_METADATA_HOST", self._metadata.host)
-        return GcpStore(gcp.config(f"http://127.0.0.1:{self._gate.port}"), self.clock, Connecting(self.clock))
+        return GcpStore(gcp.config(f"http://127.0.0.1:{self._gate.port}"), self.clock, Connecting(self.clock).network)
 
     async def write(self, path: str, value: dict[str, Any]) -> None:
         """Add a version."""

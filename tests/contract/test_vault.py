@@ -46,7 +46,7 @@ class Opener:
     def open(self, auth: Any, mount: str, **settings: Any) -> VaultStore:
         """Open a store."""
         config = VaultStoreConfig(address=VaultAddress.parse(self.bao.address), auth=auth, mount=mount, **settings)
-        store = VaultStore(config, self.clock, chance, self.connecting, self._note)
+        store = VaultStore(config, self.clock, chance, self.connecting.network, self._note)
         self._stack.push_async_callback(store.close)
         return store
 

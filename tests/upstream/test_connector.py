@@ -1,13 +1,15 @@
-import asyncio
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from sidecar.upstream.connector import guarded
+from sidecar.core.errors import AddressRefused
+from sidecar.upstream.connector import Guarded
 from sidecar.upstream.resolve import AddrInfo, Resolver
 from sidecar.upstream.tls import client_context
+from tests.kit.certificates import Authority
 from tests.kit.clock import ManualClock
 from tests.kit.vendor import Vendor, answer
 
@@ -32,8 +34,7 @@ class Names:
 
 async def get(url: str, names: Names, clock: ManualClock, *, allow_private: bool) -> bytes:
     """Ask once, with a session of its own."""
-    context = await asyncio.to_thread(client_context)
-    connector = guarded(Resolver(clock, names), context, allow_private=allow_private)
+    connector = Guarded(Resolver(clock, names).resolve, allow_private=allow_private)
     async with aiohttp.ClientSession(connector=connector) as session, session.get(url) as reply:
         return await reply.read()
 
@@ -51,7 +52,7 @@ async def test_a_name_goes_through_our_resolver(clock: ManualClock) -> None:
 async def test_a_private_address_is_not_connected_to(host: str, clock: ManualClock) -> None:
     """A literal one neither, which aiohttp asks no resolver for."""
     async with Vendor.answering(answer(b"hello")) as vendor:
-        with pytest.raises(aiohttp.ClientConnectorError, match=r"not connected to.*loopback.*allow_private = true"):
+        with pytest.raises(aiohttp.ClientConnectorError, match=r"loopback address; if .* write allow_private = true"):
             await get(f"http://{host}:{vendor.port}/", Names(store=["127.0.0.1"]), clock, allow_private=False)
         assert vendor.connections_opened == 0
 
@@ -60,7 +61,7 @@ async def test_a_private_address_is_not_connected_to(host: str, clock: ManualClo
 async def test_metadata_is_never_connected_to(host: str, clock: ManualClock) -> None:
     """By no word of the operator's."""
     names = Names(store=["169.254.169.254"])
-    with pytest.raises(aiohttp.ClientConnectorError, match="metadata addresses never are"):
+    with pytest.raises(aiohttp.ClientConnectorError, match=r"cloud metadata.*allow_private does not change that"):
         await get(f"http://{host}/", names, clock, allow_private=True)
 
 
@@ -75,3 +76,41 @@ async def test_a_name_that_does_not_exist_has_the_resolvers_sentence(clock: Manu
     """The same as for a vendor."""
     with pytest.raises(aiohttp.ClientConnectorError, match="the name nowhere does not exist"):
         await get("http://nowhere/", Names(), clock, allow_private=True)
+
+
+async def test_a_name_with_denied_addresses_alone_has_the_guards_sentence(clock: ManualClock) -> None:
+    """One of them, and not the mixture that aiohttp makes of several failures."""
+    names = Names(store=["127.0.0.1", "::1"])
+    with pytest.raises(aiohttp.ClientConnectorError) as refused:
+        await get("http://store/", names, clock, allow_private=False)
+    assert isinstance(refused.value.os_error, AddressRefused)
+    assert refused.value.os_error.strerror == (
+        "127.0.0.1 is a loopback address; if it is in your own network, write allow_private = true"
+    )
+
+
+async def test_a_socket_that_became_no_connection_is_closed_with_its_connector(clock: ManualClock) -> None:
+    """However a handshake failed: aiohttp closes what it has a transport for."""
+    connector = Guarded(Resolver(clock).resolve, allow_private=True, is_once=True)
+    made = connector._make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))
+    assert made.fileno() >= 0
+    await connector.close()
+    assert made.fileno() == -1
+
+
+async def test_a_connection_is_used_by_those_alone_who_trust_as_it_did(tmp_path: Path, clock: ManualClock) -> None:
+    """Trust is said with each request: one with another gets a connection, and a handshake, of its own."""
+    authority = Authority()
+    trusting = client_context(str(authority.write_to(tmp_path / "ca.pem")))
+    connector = Guarded(Resolver(clock).resolve, allow_private=True)
+    async with (
+        Vendor.answering(answer(b"hello"), tls=authority.server()) as vendor,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        for _ in range(2):
+            async with session.get(vendor.url, ssl=trusting) as reply:
+                assert await reply.read() == b"hello"
+        assert vendor.connections_opened == 1
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(vendor.url, ssl=client_context())
+        assert len(vendor.requests) == 2

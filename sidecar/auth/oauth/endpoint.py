@@ -11,10 +11,11 @@ import aiohttp
 from yarl import URL
 
 from sidecar import __version__
-from sidecar.auth.network import Gate, Network, connector
+from sidecar.auth.network import Network
 from sidecar.auth.oauth.config import TokenRequest
 from sidecar.auth.oauth.token import TokenRefused
 from sidecar.core.clock import Clock
+from sidecar.core.errors import AddressRefused
 
 ANSWER_MAX = 64 * 1024  # Bytes. Longer: refused, no token answer is.
 RETRY_AFTER_MAX = 86400.0  # Seconds. More: taken as a day.
@@ -56,28 +57,27 @@ class TokenEndpoint:
 
         `context` holds the client's certificate, if it shows one.
         """
-        gate = Gate(self._network.denied, allow_private=self._config.allow_private)
         try:
             async with self._clock.timeout_at(self._clock.now() + self._config.timeout):
-                return await self._post(gate, self._headers(headers), self._body(fields), context)
+                return await self._post(self._headers(headers), self._body(fields), context)
         except TimeoutError:
             sentence = f"{self._host} did not answer within timeout = {self._config.timeout:g}s"
             raise TokenRefused(f"the authorization server {sentence}", is_retryable=True) from None
         except aiohttp.ClientError as error:
             # Not chained: aiohttp's errors hold the request, and its headers hold the secret.
-            refused = self._failed(error, gate)
-        finally:
-            gate.close()
+            refused = self._failed(error)
         raise refused
 
-    async def _post(self, gate: Gate, headers: Fields, body: bytes, context: ssl.SSLContext | None) -> Answer:
+    async def _post(self, headers: Fields, body: bytes, context: ssl.SSLContext | None) -> Answer:
+        connector = self._network.connect(allow_private=self._config.allow_private, is_once=True)
+        trust = context or self._context or True  # The last: it speaks no TLS.
         async with (
             aiohttp.ClientSession(
-                connector=connector(self._network, gate, context or self._context),
+                connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
             ) as session,
-            session.post(self._url, data=body, headers=headers, allow_redirects=False) as response,
+            session.post(self._url, data=body, headers=headers, allow_redirects=False, ssl=trust) as response,
         ):
             self._refuse_redirect(response)
             return Answer(
@@ -114,20 +114,18 @@ class TokenEndpoint:
                 status=response.status,
             )
 
-    def _failed(self, error: aiohttp.ClientError, gate: Gate) -> TokenRefused:
+    def _failed(self, error: aiohttp.ClientError) -> TokenRefused:
         """Say which step failed, in a sentence without what was sent."""
         to, is_unsent, is_retryable = f"the authorization server {self._host}", True, True
-        if isinstance(error, aiohttp.ClientConnectorDNSError):
-            sentence = f"the name of {to} could not be resolved: {error.os_error}"
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+            sentence, is_retryable = f"{to} is not connected to: {error.os_error.strerror}", False
+        elif isinstance(error, aiohttp.ClientConnectorDNSError):
+            sentence = f"the name of {to} could not be resolved: {error.os_error.strerror}"
         elif isinstance(error, aiohttp.ClientConnectorCertificateError):
             sentence = f"the certificate of {to} does not verify: {_verify_message(error)}; is ca_file right?"
             is_retryable = False
         elif isinstance(error, aiohttp.ClientSSLError):
             sentence = f"no TLS session with {to}: {getattr(error.os_error, 'reason', None) or 'the handshake failed'}"
-        elif gate.verdict is not None and isinstance(error, aiohttp.ClientConnectorError):
-            sentence = f"{to} is not connected to: {gate.verdict}"
-            sentence += "" if self._config.allow_private else "; if it is in your own network, write allow_private"
-            is_retryable = False
         elif isinstance(error, aiohttp.ClientConnectorError):
             broke = "it broke off in the handshake; does it want a client certificate?"
             sentence = f"no connection to {to}: {error.os_error.strerror or broke}"

@@ -1,9 +1,8 @@
 """Opening: from a `[secrets.<name>]` section to its store; the code of a kind is loaded by those who use it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-import aiohttp
-
+from sidecar.auth.network import Network
 from sidecar.auth.secrets.aws.config import AwsStoreConfig
 from sidecar.auth.secrets.file import FileStore, FileStoreConfig
 from sidecar.auth.secrets.gcp.config import GcpStoreConfig
@@ -12,11 +11,10 @@ from sidecar.auth.secrets.vault.config import VaultStoreConfig
 from sidecar.core.clock import Clock
 
 SecretStoreConfig = FileStoreConfig | VaultStoreConfig | AwsStoreConfig | GcpStoreConfig
-Connect = Callable[[str | None, bool], Awaitable[aiohttp.BaseConnector]]  # By ca_file and allow_private.
 
 
 def open_store(
-    config: SecretStoreConfig, clock: Clock, jitter: Callable[[], float], connect: Connect, tell: Callable[..., None]
+    config: SecretStoreConfig, clock: Clock, jitter: Callable[[], float], network: Network, tell: Callable[..., None]
 ) -> SecretStore:
     """Make the store; it connects when it is asked for the first time."""
     if isinstance(config, FileStoreConfig):
@@ -24,11 +22,11 @@ def open_store(
     if isinstance(config, VaultStoreConfig):
         from sidecar.auth.secrets.vault.store import VaultStore  # noqa: PLC0415 - only for who uses it
 
-        return VaultStore(config, clock, jitter, connect, tell)
+        return VaultStore(config, clock, jitter, network, tell)
     if isinstance(config, AwsStoreConfig):
         from sidecar.auth.secrets.aws.store import AwsStore  # noqa: PLC0415 - only for who uses it
 
         return AwsStore(config, clock)
     from sidecar.auth.secrets.gcp.store import GcpStore  # noqa: PLC0415 - only for who uses it
 
-    return GcpStore(config, clock, connect)
+    return GcpStore(config, clock, network)

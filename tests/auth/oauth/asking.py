@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
@@ -15,8 +15,8 @@ from sidecar.auth.secrets.held import Held
 from sidecar.auth.secrets.known import Known
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.secret import Secret, SecretRef
-from sidecar.upstream.guard import denied
-from sidecar.upstream.resolve import system_lookup
+from sidecar.upstream.connector import Guarded
+from sidecar.upstream.resolve import Lookup, system_lookup
 from sidecar.upstream.tls import client_context
 
 
@@ -25,9 +25,9 @@ def reference(name: str) -> SecretRef:
     return SecretRef.parse(f"files:{name}")
 
 
-def network() -> Network:
+def network(resolve: Lookup = system_lookup) -> Network:
     """Give the network as the product puts it together, without the resolver's cache."""
-    return Network(resolve=system_lookup, denied=denied, context=client_context, own_context=client_context)
+    return Network(partial(Guarded, resolve), context=client_context, own_context=client_context)
 
 
 class Vault:

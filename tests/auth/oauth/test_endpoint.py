@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from sidecar.auth.network import AddrInfo
 from sidecar.auth.oauth.config import ClientCredentials, TokenRequest
 from sidecar.auth.oauth.endpoint import ANSWER_MAX, TokenEndpoint
 from sidecar.auth.oauth.token import TokenRefused
@@ -19,6 +18,7 @@ from sidecar.auth.oauth.url import TokenUrl
 from sidecar.core.clock import SystemClock
 from sidecar.core.errors import DnsFailed
 from sidecar.core.units import Duration
+from sidecar.upstream.resolve import AddrInfo
 from tests.auth.oauth.asking import network
 from tests.kit.certificates import Authority
 from tests.kit.clock import ManualClock
@@ -201,9 +201,7 @@ async def test_one_good_address_of_two_is_enough() -> None:
         return [(2, 1, 6, "", ("169.254.169.254", port)), (2, 1, 6, "", ("127.0.0.1", port))]
 
     async with Vendor.answering(answer(b"{}")) as vendor:
-        endpoint = TokenEndpoint(
-            config(f"http://id.crm.example:{vendor.port}"), network()._replace(resolve=lookup), SystemClock()
-        )
+        endpoint = TokenEndpoint(config(f"http://id.crm.example:{vendor.port}"), network(lookup), SystemClock())
         assert (await endpoint.post([], [])).status == 200
     assert vendor.requests[0].values("Host") == [f"id.crm.example:{vendor.port}".encode()]
 
@@ -214,7 +212,7 @@ async def test_a_name_that_is_none() -> None:
     async def lookup(_host: str, _port: int) -> list[AddrInfo]:
         raise DnsFailed("the name id.crm.example does not exist")
 
-    endpoint = TokenEndpoint(config("https://id.crm.example"), network()._replace(resolve=lookup), SystemClock())
+    endpoint = TokenEndpoint(config("https://id.crm.example"), network(lookup), SystemClock())
     refused = await refusal(endpoint)
     assert "could not be resolved: the name id.crm.example does not exist" in str(refused)
     assert (refused.is_retryable, refused.is_unsent) == (True, True)

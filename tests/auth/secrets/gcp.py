@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from sidecar.auth.secrets.gcp.config import GcpStoreConfig
@@ -98,8 +97,3 @@ class Google:
 
     def _name(self) -> str:
         return "projects/123456789012/secrets/stripe/versions/"  # With the project's number, whatever was asked.
-
-
-async def connect(_: str | None, __: bool) -> aiohttp.BaseConnector:
-    """Connect to loopback."""
-    return aiohttp.TCPConnector()

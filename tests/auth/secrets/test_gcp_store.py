@@ -18,6 +18,7 @@ from sidecar.core.units import Duration
 from tests.auth.secrets import gcp
 from tests.auth.secrets.gcp import Google, refusal
 from tests.auth.secrets.scripted import Scripted
+from tests.contract.connecting import Connecting
 from tests.kit.clock import ManualClock
 
 Make = Callable[..., GcpStore]
@@ -51,7 +52,7 @@ async def make(server: Scripted, clock: ManualClock) -> AsyncIterator[Make]:
     made: list[GcpStore] = []
 
     def one(url: str = server.url, **more: Any) -> GcpStore:
-        made.append(GcpStore(gcp.config(url, **more), clock, gcp.connect))
+        made.append(GcpStore(gcp.config(url, **more), clock, Connecting(clock).network))
         return made[-1]
 
     yield one

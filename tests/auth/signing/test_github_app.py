@@ -10,7 +10,6 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from sidecar.auth.network import Network
 from sidecar.auth.oauth.token import Token, TokenRefused
 from sidecar.auth.oauth.url import TokenUrl
 from sidecar.auth.secrets.held import Held
@@ -18,9 +17,9 @@ from sidecar.auth.signing.config import GithubApp
 from sidecar.auth.signing.github_app import GithubMinter
 from sidecar.core.clock import SystemClock
 from sidecar.core.secret import SecretRef
-from sidecar.upstream.guard import denied
+from sidecar.generation import network_of
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts, client_context
+from sidecar.upstream.tls import Contexts
 from tests.auth.signing.keeping import REF, held
 
 WALL = 1_767_225_600.0  # GitHub's clock.
@@ -119,7 +118,7 @@ class Ahead(SystemClock):
 def minter(github: Github, kept: Held, wall_ahead: float = 0.0, **settings: Any) -> GithubMinter:
     """Make a minter."""
     clock = Ahead(WALL + wall_ahead)
-    network = Network(Resolver(clock).resolve, denied, Contexts().get, client_context)
+    network = network_of(Resolver(clock), Contexts())
     config = GithubApp(
         app_id="12345",
         private_key=REF,

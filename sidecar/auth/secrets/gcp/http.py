@@ -1,6 +1,8 @@
 """HTTP: one exchange with Google or its metadata server; what fails is told without a byte of what was sent."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import aiohttp
@@ -8,9 +10,6 @@ import msgspec
 from yarl import URL
 
 from sidecar.auth.secrets.store import StoreFailed
-
-# Gives connections that obey the egress guard, for a ca_file and allow_private. Raises ValueError with a sentence.
-Connect = Callable[[str | None, bool], Awaitable[aiohttp.BaseConnector]]
 
 ANSWER_MAX = 256 * 1024  # Bytes; a secret has 64 KiB, in base64. A longer answer is refused.
 
@@ -36,8 +35,11 @@ class Answer(NamedTuple):
 class Http:
     """A session that is opened when it is first needed."""
 
-    def __init__(self, connect: Callable[[], Awaitable[aiohttp.BaseConnector]]) -> None:
+    def __init__(
+        self, connect: Callable[[], aiohttp.BaseConnector], trust: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
         self._connect = connect
+        self._trust = trust  # Absent: it speaks no TLS. May read a file, and raise ValueError with a sentence.
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
 
@@ -65,11 +67,12 @@ class Http:
             await session.close()
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], content: bytes | None) -> Answer:
-        session = self._session or await self._open()
+        trust = True if self._trust is None else await asyncio.to_thread(self._trust)
+        session = self._open()
         # Not compressed, so that ANSWER_MAX bounds what is read.
         fields = {**headers, "Accept-Encoding": "identity"}
         async with session.request(
-            method, URL(url, encoded=True), headers=fields, data=content, allow_redirects=False
+            method, URL(url, encoded=True), headers=fields, data=content, allow_redirects=False, ssl=trust
         ) as answer:
             read = bytearray()
             async for piece in answer.content.iter_any():
@@ -78,18 +81,15 @@ class Http:
                     raise ValueError(f"the answer is over {ANSWER_MAX} bytes")
             return Answer(answer.status, answer.headers, bytes(read))
 
-    async def _open(self) -> aiohttp.ClientSession:
-        connector = await self._connect()
-        if self._is_closed or self._session is not None:  # Another was quicker, while we waited.
-            await connector.close()
-        else:
+    def _open(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise ValueError("the store is closed")
+        if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=self._connect(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # The asker bounds the whole.
             )
-        if self._session is None:
-            raise ValueError("the store is closed")
         return self._session
 
 

@@ -127,7 +127,7 @@ class Metadata:
         await self._http.close()
 
 
-async def _connect() -> aiohttp.BaseConnector:
+def _connect() -> aiohttp.BaseConnector:
     """Connect without the egress guard, which is there to keep everybody else away from just this address."""
     return aiohttp.TCPConnector(limit=1)
 

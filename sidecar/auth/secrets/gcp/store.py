@@ -12,11 +12,12 @@ import re
 
 import msgspec
 
+from sidecar.auth.network import Network
 from sidecar.auth.secrets.document import with_field
 from sidecar.auth.secrets.gcp import answers
 from sidecar.auth.secrets.gcp.config import GcpStoreConfig
 from sidecar.auth.secrets.gcp.crc32c import crc32c
-from sidecar.auth.secrets.gcp.http import Answer, Connect, Http
+from sidecar.auth.secrets.gcp.http import Answer, Http
 from sidecar.auth.secrets.gcp.login import KeyFile, Login, Metadata
 from sidecar.auth.secrets.store import StoreConflict, StoreFailed
 from sidecar.core.clock import Clock
@@ -32,13 +33,16 @@ _RESOURCE = re.compile(r"projects/[a-z0-9.:-]{1,100}(?:/locations/[a-z0-9-]{1,60
 class GcpStore:
     """One project, asked as one service account."""
 
-    def __init__(self, config: GcpStoreConfig, clock: Clock, connect: Connect) -> None:
+    def __init__(self, config: GcpStoreConfig, clock: Clock, network: Network) -> None:
         self.poll_s = float(config.ttl)
         self.stale_max = float(config.stale_max)
         self._config = config
         self._clock = clock
         self._endpoint = config.endpoint.rstrip("/")
-        self._http = Http(lambda: connect(config.ca_file, config.allow_private))
+        self._http = Http(
+            lambda: network.connect(allow_private=config.allow_private, is_once=False),
+            lambda: network.context(config.ca_file),
+        )
         file = config.credentials_file
         self._login = Login(Metadata() if file is None else KeyFile(file, clock), clock)
         self._may_get = True

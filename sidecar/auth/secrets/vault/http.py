@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -10,13 +10,11 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from sidecar.auth.network import Network
 from sidecar.auth.secrets.store import StoreFailed
 from sidecar.auth.secrets.vault.config import VaultStoreConfig
 from sidecar.core.clock import Clock
 from sidecar.core.secret import Secret
-
-# Gives connections that obey the egress guard, for a ca_file and allow_private. Raises ValueError with a sentence.
-Connect = Callable[[str | None, bool], Awaitable[aiohttp.BaseConnector]]
 
 ANSWER_MAX = 2 * 1024 * 1024  # Bytes. A longer answer is refused: Vault's own bound for a secret is 1 MiB.
 TOLD_MAX = 300  # Characters of the server's own words. Longer: cut.
@@ -47,10 +45,10 @@ class _Leader(msgspec.Struct):
 class VaultHttp:
     """Asks one Vault; connects on the first question."""
 
-    def __init__(self, config: VaultStoreConfig, clock: Clock, connect: Connect) -> None:
+    def __init__(self, config: VaultStoreConfig, clock: Clock, network: Network) -> None:
         self._config = config
         self._clock = clock
-        self._connect = connect
+        self._network = network
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
@@ -145,9 +143,10 @@ class VaultHttp:
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
     ) -> tuple[int, bytes, str]:
         session = await self._open()
+        trust = await asyncio.to_thread(self._network.context, self._config.ca_file)
         kind = {"Content-Type": "application/json"} if content is not None else {}
         async with session.request(
-            method, URL(url, encoded=True), headers=headers | kind, data=content, allow_redirects=False
+            method, URL(url, encoded=True), headers=headers | kind, data=content, allow_redirects=False, ssl=trust
         ) as answer:
             read = bytearray()
             async for piece in answer.content.iter_any():
@@ -162,7 +161,7 @@ class VaultHttp:
                 raise ValueError("the store is closed")
             if self._session is None:
                 self._session = aiohttp.ClientSession(
-                    connector=await self._connect(self._config.ca_file, self._config.allow_private),
+                    connector=self._network.connect(allow_private=self._config.allow_private, is_once=False),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `ask` bounds the whole.
                 )

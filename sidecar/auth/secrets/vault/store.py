@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from sidecar.auth.network import Network
 from sidecar.auth.secrets.document import fields_of, with_field
 from sidecar.auth.secrets.store import StoreConflict, StoreFailed
 from sidecar.auth.secrets.vault.answers import Metadata, Mounts, Plain, Version, Versioned, Written
 from sidecar.auth.secrets.vault.config import VaultStoreConfig, is_segment
-from sidecar.auth.secrets.vault.http import Connect, VaultHttp, VaultRefused
+from sidecar.auth.secrets.vault.http import VaultHttp, VaultRefused
 from sidecar.auth.secrets.vault.login import Login, Notice
 from sidecar.core.clock import Clock
 from sidecar.core.secret import Secret
@@ -24,13 +25,13 @@ class VaultStore:
     """One mount of one Vault. A reference's path is the path below the mount; its field is a field there."""
 
     def __init__(
-        self, config: VaultStoreConfig, clock: Clock, jitter: Callable[[], float], connect: Connect, notice: Notice
+        self, config: VaultStoreConfig, clock: Clock, jitter: Callable[[], float], network: Network, notice: Notice
     ) -> None:
         self.poll_s = float(config.ttl)
         self.stale_max = float(config.stale_max)
         self._config = config
         self._mount = config.mount
-        self._http = VaultHttp(config, clock, connect)
+        self._http = VaultHttp(config, clock, network)
         self._login = Login(config, self._http, clock, jitter, notice)
         self._kv_version: int = config.kv_version or 0
         self._asking = asyncio.Lock()

@@ -86,7 +86,9 @@ async def opened(
         kv_version=2,
         **settings,
     )
-    store = VaultStore(config, clock, lambda: 0.5, Connecting(clock), notices if notices is not None else Notices())
+    store = VaultStore(
+        config, clock, lambda: 0.5, Connecting(clock).network, notices if notices is not None else Notices()
+    )
     try:
         yield store
     finally:

@@ -142,7 +142,7 @@ async def test_the_guard_holds_for_stores_too(tmp_path: Path, clock: ManualClock
         with pytest.raises(StoreFailed, match=r"127\.0\.0\.1 .*loopback.*allow_private = true"):
             await store.fetch("app")
     async with opened("http://169.254.169.254", file, clock) as store:
-        with pytest.raises(StoreFailed, match="metadata addresses never"):
+        with pytest.raises(StoreFailed, match=r"cloud metadata.*allow_private does not change that"):
             await store.fetch("app")
 
 
