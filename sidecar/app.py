@@ -33,6 +33,7 @@ from sidecar.telemetry.quiet import quiet_hooks, quiet_libraries
 from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
 from sidecar.upstream.resolve import Resolver
+from sidecar.upstream.tls import Trust
 
 WATCH_EVERY = 1.0  # Seconds between two looks at the config's and the secrets' files.
 FLUSH_MAX = 2.0  # Seconds that the last log lines may take; a reader that is stuck longer loses them.
@@ -54,8 +55,8 @@ class App:
         audit, self._tell = self._auditing.audit, self._auditing.tell
         self._storing = Storing(clock, random.random, self._tell, metrics)
         self._grounds = Grounds(
-            clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Paces(),
-            self._storing,
+            clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Trust(),
+            Paces(), self._storing,
         )  # fmt: skip
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
@@ -136,6 +137,8 @@ class App:
         number = previous.number + 1 if previous is not None else 1
         generation = Generation(number, config, mark, share(self._grounds, config, mark, previous))
         await asyncio.to_thread(generation.prepare)
+        trust = self._grounds.trust
+        trusted_before, trust.contexts = trust.contexts, generation.shared.contexts
         await self._auditing.use(config.audit)  # Before the secrets are read, which is to be in it.
         try:
             generation.open(previous)
@@ -149,6 +152,7 @@ class App:
                 self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
             await self._doors.use(config, config.sidecar.drain_timeout)
         except BaseException:
+            trust.contexts = trusted_before
             generation.retire(previous)
             await self._auditing.back_to(previous.config.audit if previous is not None else None)
             raise
@@ -163,7 +167,7 @@ class App:
         self._log.configure(generation.config.log)
         self._grounds.metrics.gauge("sidecar_config_generation").value = generation.number
         self._grounds.metrics.gauge("sidecar_config_reload_ok").value = 1
-        generation.start()
+        generation.start(previous)
         if previous is not None:
             previous.retire(generation)
         for problem in check(generation.config):

@@ -13,7 +13,7 @@ from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.auth.secrets.known import forgetting_late
 from sidecar.auth.secrets.opening import open_store
 from sidecar.auth.secrets.store import SecretStore
-from sidecar.config.changes import Fingerprint, authorities
+from sidecar.config.changes import FileMark, Fingerprint, authorities, ca_files
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.config.walk import leaves
@@ -33,7 +33,7 @@ from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.connector import Guarded
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts, client_context
+from sidecar.upstream.tls import Contexts, Trust, client_context
 
 
 class Grounds(NamedTuple):
@@ -48,6 +48,7 @@ class Grounds(NamedTuple):
     tell: Callable[..., None]  # Into the log, and into the audit what belongs there.
     audit: Audit
     resolver: Resolver
+    trust: Trust
     paces: Paces
     storing: Storing
 
@@ -65,8 +66,9 @@ class Generation:
         self.router = Router({}, frozenset())
 
     def prepare(self) -> None:
-        """Read the certificate files. Blocks: call in a thread. Raises ConfigError with all that cannot be read."""
+        """Read the files of authorities. Blocks: call in a thread. Raises ConfigError with all that cannot be read."""
         problems = []
+        of_services = {f"services.{name}.ca_file" for name in self.config.services}
         for name, entry in self.config.services.items():
             if entry.config.base_url.is_tls:
                 section = certificate_of(entry.config)
@@ -74,10 +76,10 @@ class Generation:
                     self.shared.contexts.get(entry.config.ca_file, identity_of(section) if section else "")
                 except ValueError as error:
                     problems.append(Problem(f"services.{name}.ca_file", str(error)))
-        for path, value in leaves(self.config):
-            if path.endswith(".auth.ca_file"):  # Of a token endpoint.
+        for path, file in ca_files(self.config):
+            if path not in of_services:
                 try:
-                    self.shared.contexts.get(str(value))
+                    self.shared.contexts.get(file)
                 except ValueError as error:
                     problems.append(Problem(path, str(error)))
         if problems:
@@ -86,10 +88,11 @@ class Generation:
     def open(self, previous: "Generation | None") -> None:
         """Build every service that the previous generation does not have just so."""
         old_services = previous.services if previous is not None else {}
-        is_shared = previous is not None and previous.shared == self.shared
+        contexts = self.shared.contexts
+        is_shared = previous is not None and previous.shared._replace(contexts=contexts) == self.shared
         for name, entry in self.config.services.items():
             old = old_services.get(name)
-            is_same = is_shared and old is not None and old.entry == entry
+            is_same = is_shared and old is not None and old.entry == entry and old.trusts_by(contexts)
             self.services[name] = old if old is not None and is_same else Service(name, entry, self.shared, old)
         listen = self.config.listen
         self.router = Router(self.services, frozenset(host.lower().rstrip(".") for host in listen.hosts))
@@ -110,10 +113,13 @@ class Generation:
         if not shares_secrets and successor is not None:
             self.shared.tasks.spawn(self.shared.secrets.close(successor.shared.secrets), "secret stores")
 
-    def start(self) -> None:
+    def start(self, previous: "Generation | None") -> None:
         """Fetch ahead what first calls would wait for; the secrets have been read."""
+        is_trust_new = previous is not None and previous.shared.contexts is not self.shared.contexts
         for service in self.services.values():
             service.start()
+            if is_trust_new:
+                service.encourage()
 
     async def close(self) -> None:
         """Finish what must not be cut off, all services beside each other, as the process ends."""
@@ -157,11 +163,9 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
     if previous is not None and old is not None:
         same_gate = previous.config.admission == config.admission
         same_secrets = previous.config.secrets == config.secrets
-        same_trust = _trusted(previous.config, previous.mark) == _trusted(config, mark)
     else:
-        same_gate = same_secrets = same_trust = False
-    contexts = old.contexts if old is not None and same_trust else Contexts()
-    network = old.network if old is not None and same_trust else network_of(grounds.resolver, contexts)
+        same_gate = same_secrets = False
+    network = old.network if old is not None else network_of(grounds.resolver, grounds.trust)
     return Shared(
         grounds.clock,
         grounds.jitter,
@@ -173,7 +177,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         gate=old.gate if old is not None and same_gate else Gate(config.admission.calls_max),
         secrets=old.secrets if old is not None and same_secrets else _held(grounds, config, network, previous),
         resolver=grounds.resolver,
-        contexts=contexts,
+        contexts=_contexts(config, mark, previous),
         network=network,
         paces=grounds.paces,
         store=grounds.storing.store,
@@ -183,7 +187,17 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
     )
 
 
-def _trusted(config: Config, mark: Fingerprint) -> frozenset[object]:
+def _contexts(config: Config, mark: Fingerprint, previous: Generation | None) -> Contexts:
+    """Give the previous generation's contexts, or others of which only those of changed files are made anew."""
+    if previous is None:
+        return Contexts()
+    now, before = _trusted(config, mark), _trusted(previous.config, previous.mark)
+    if now == before:
+        return previous.shared.contexts
+    return Contexts(previous.shared.contexts, {None, *(file.path for file in now & before)})
+
+
+def _trusted(config: Config, mark: Fingerprint) -> frozenset[FileMark]:
     """Give the marks of the ca_files, among those of all files."""
     names = {str(path) for path in authorities(config)}
     return frozenset(file for file in mark.files if file.path in names)
@@ -202,9 +216,9 @@ def _held(grounds: Grounds, config: Config, network: Network, previous: Generati
     return held
 
 
-def network_of(resolver: Resolver, contexts: Contexts) -> Network:
+def network_of(resolver: Resolver, trust: Trust) -> Network:
     """Give the way to token endpoints and secret stores."""
-    return Network(partial(Guarded, resolver.resolve), contexts.get, client_context)
+    return Network(partial(Guarded, resolver.resolve), trust.context, client_context)
 
 
 def open_stores(

@@ -23,7 +23,7 @@ from sidecar.generation import network_of, open_stores
 from sidecar.telemetry.audit.once import append_once
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts
+from sidecar.upstream.tls import Trust
 
 
 class _Wish(NamedTuple):
@@ -61,12 +61,12 @@ def _wish(config: Config, service: str, *, device: bool, no_browser: bool) -> _W
 async def _log_in(config: Config, wish: _Wish, terminal: Terminal) -> str:
     """Open the stores as the running sidecar does, and log in; gives the version of what was stored."""
     clock, tasks = SystemClock(), Tasks()
-    resolver, contexts = Resolver(clock), Contexts()
-    network = network_of(resolver, contexts)
+    resolver, trust = Resolver(clock), Trust()
+    network = network_of(resolver, trust)
     stores = open_stores(config, clock, _no_jitter, network, _silent)
     secrets = HeldSecrets(stores, _silent, _unmasked, clock, Metrics(), tasks)
     try:
-        await _check_trust(contexts, wish)
+        await _check_trust(trust, wish)
         for reference in references(wish.grant):
             secrets.hold(reference)
         await secrets.refresh()
@@ -79,9 +79,9 @@ async def _log_in(config: Config, wish: _Wish, terminal: Terminal) -> str:
         await resolver.stop()
 
 
-async def _check_trust(contexts: Contexts, wish: _Wish) -> None:
+async def _check_trust(trust: Trust, wish: _Wish) -> None:
     try:
-        await asyncio.to_thread(contexts.get, wish.grant.ca_file)
+        await asyncio.to_thread(trust.context, wish.grant.ca_file)
     except ValueError as error:
         raise LoginFailed(f"services.{wish.service}.auth.ca_file: {error}") from None
 

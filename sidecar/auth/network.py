@@ -21,5 +21,5 @@ class Network(NamedTuple):
     """The way out."""
 
     connect: Connect
-    context: Callable[[str | None], ssl.SSLContext]  # By ca_file, shared: upstream/tls.py, Contexts.get.
+    context: Callable[[str | None], ssl.SSLContext]  # By ca_file, as the file is now: upstream/tls.py. May read it.
     own_context: Callable[[str | None], ssl.SSLContext]  # The same, of its own, to put a certificate into.

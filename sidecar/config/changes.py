@@ -5,13 +5,15 @@ compared. Files are looked at from time to time: inotify does not see the swap t
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from sidecar.auth.secrets.file import FileStoreConfig
 from sidecar.config.load import preset_files
 from sidecar.config.model import Config
+from sidecar.config.walk import leaves
 
 
 class FileMark(msgspec.Struct, frozen=True):
@@ -44,9 +46,20 @@ def sources(path: Path) -> Fingerprint:
     return Fingerprint(own.files + fingerprint(preset_files(path)).files)
 
 
+def ca_files(config: Config) -> Iterator[tuple[str, str]]:
+    """Give (path, file) of every `ca_file`: of services, token endpoints and secret stores."""
+    for name, entry in config.services.items():
+        if entry.config.ca_file:
+            yield f"services.{name}.ca_file", entry.config.ca_file
+    yield from ((path, str(value)) for path, value in leaves(config) if path.endswith(".auth.ca_file"))
+    for name, store in config.secrets.items():
+        if not isinstance(store, FileStoreConfig) and store.ca_file:
+            yield f"secrets.{name}.ca_file", store.ca_file
+
+
 def authorities(config: Config) -> tuple[Path, ...]:
-    """Give every `ca_file`: files that a config stands on without being read from them."""
-    return tuple(sorted({Path(entry.config.ca_file) for entry in config.services.values() if entry.config.ca_file}))
+    """Give every `ca_file` once: files that a config stands on without being read from them."""
+    return tuple(sorted({Path(file) for _, file in ca_files(config)}))
 
 
 def fingerprint(paths: Iterable[Path], stat: Callable[[Path], os.stat_result] = os.stat) -> Fingerprint:

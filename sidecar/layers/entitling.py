@@ -134,6 +134,11 @@ class Entitling:
         for _, source in self._machines.all(TokenSource):
             source.start()
 
+    def encourage(self) -> None:
+        """Have the tokens that could not be had asked for again."""
+        for _, source in self._machines.all(TokenSource):
+            source.encourage()
+
     def on_moved(self, move: Callable[[str], None]) -> None:
         """Call `move` with the address of the API that a token's answer names (`base_url_from`)."""
         for auth, _, _ in self._made:

@@ -19,7 +19,7 @@ from sidecar.layers.shared import Shared
 from sidecar.layers.stack import build
 from sidecar.layers.way import Way
 from sidecar.upstream.origin import BaseUrl
-from sidecar.upstream.tls import ClientContext
+from sidecar.upstream.tls import ClientContext, Contexts
 from sidecar.upstream.transport import Timeouts, Transport
 
 
@@ -84,6 +84,16 @@ class Service:
     def start(self) -> None:
         """Fetch ahead what the first call would otherwise wait for."""
         self._entitling.start()
+
+    def encourage(self) -> None:
+        """Try at once what failed, perhaps for want of trust: a file of authorities is another now."""
+        self._entitling.encourage()
+
+    def trusts_by(self, contexts: Contexts) -> bool:
+        """Whether its connections are made with the context that is theirs in `contexts`."""
+        section = certificate_of(self.entry.config)
+        identity = identity_of(section) if section else ""
+        return self._tls is None or self._tls is contexts.get(self.entry.config.ca_file, identity)
 
     async def close(self) -> None:
         """Finish what must not be cut off, as the process ends."""

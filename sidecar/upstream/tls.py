@@ -11,6 +11,7 @@ those of the certificate before are not offered any more.
 import os
 import ssl
 from collections import OrderedDict
+from collections.abc import Container
 from typing import Any
 
 SESSIONS_MAX = 64  # Host names. Full: the session used longest ago is forgotten, which costs one full handshake.
@@ -107,8 +108,11 @@ class Contexts:
     Services share one as they share their trust, and the client certificate that they show, if any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: "Contexts | None" = None, unchanged: Container[str | None] = ()) -> None:
+        """Begin with those of the contexts before whose `ca_file` is unchanged and that show no certificate."""
         self._made: dict[tuple[str | None, str], ClientContext] = {}  # As many as the config has such pairs.
+        if before is not None:
+            self._made |= before.plain(unchanged)
 
     def get(self, ca_file: str | None, identity: str = "") -> ClientContext:
         """Give the context for `ca_file` and the client certificate called `identity` ("": none is shown).
@@ -119,6 +123,21 @@ class Contexts:
         if key not in self._made:
             self._made[key] = client_context(ca_file)
         return self._made[key]
+
+    def plain(self, ca_files: Container[str | None]) -> dict[tuple[str | None, str], ClientContext]:
+        """Give those for these files that show no certificate."""
+        return {key: made for key, made in self._made.items() if key[0] in ca_files and not key[1]}
+
+
+class Trust:
+    """The contexts of the generation that is current, for what outlives one: token sources and secret stores."""
+
+    def __init__(self) -> None:
+        self.contexts = Contexts()
+
+    def context(self, ca_file: str | None) -> ClientContext:
+        """Give the context that new connections are to be made with. Raises ValueError as `client_context` does."""
+        return self.contexts.get(ca_file)
 
 
 def remember(ssl_object: Any) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
+from sidecar.config.changes import Fingerprint, authorities, ca_files, fingerprint, sources
 from sidecar.config.load import read_text
 
 NAMES = ('"stripe"', '"acme"', '"acme"', '"../secret"', "1")
@@ -48,10 +48,33 @@ def test_a_file_that_is_named_anew_is_a_change(tmp_path: Path) -> None:
 
 
 def test_every_ca_file_is_watched() -> None:
-    """Once each."""
+    """Once each: of services, of their and their routes' token endpoints, of secret stores; nothing called the same."""
     service = '[services.{}]\nbase_url = "https://a.example"\nca_file = "{}"\n'
-    config = read_text(service.format("a", "/x.pem") + service.format("b", "/x.pem") + service.format("c", "/w.pem"))
-    assert authorities(config) == (Path("/w.pem"), Path("/x.pem"))
+    auth = (
+        'auth = {{ kind = "oauth2_client_credentials", token_url = "https://a.example", client_auth = "none", {} }}\n'
+    )
+    config = read_text(
+        service.format("a", "/x.pem")
+        + auth.format('ca_file = "/v.pem", params = { ca_file = "/p.pem" }')
+        + '[services.a.routes.r]\nmatch = "GET /x"\n'
+        + auth.format('ca_file = "/r.pem"')
+        + service.format("b", "/x.pem")
+        + 'headers = { set = { ca_file = "/h.pem" } }\n'
+        + service.format("c", "/w.pem")
+        + '[secrets.f]\nkind = "file"\npath = "/s"\n'
+        + '[secrets.g]\nkind = "gcp"\nproject = "production"\nca_file = "/g.pem"\n'
+        + '[secrets.a]\nkind = "aws"\nca_file = "/s.pem"\n'
+    )
+    assert list(ca_files(config)) == [
+        ("services.a.ca_file", "/x.pem"),
+        ("services.b.ca_file", "/x.pem"),
+        ("services.c.ca_file", "/w.pem"),
+        ("services.a.auth.ca_file", "/v.pem"),
+        ("services.a.routes.r.auth.ca_file", "/r.pem"),
+        ("secrets.g.ca_file", "/g.pem"),
+        ("secrets.a.ca_file", "/s.pem"),
+    ]
+    assert authorities(config) == tuple(Path(f"/{name}.pem") for name in "grsvwx")
 
 
 def test_the_presets_of_the_user_that_a_config_names_are_watched_there_or_not(tmp_path: Path) -> None:

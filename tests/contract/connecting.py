@@ -8,7 +8,7 @@ from sidecar.auth.network import Network
 from sidecar.core.clock import Clock
 from sidecar.generation import network_of
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts
+from sidecar.upstream.tls import Trust
 
 
 class Connecting:
@@ -16,7 +16,7 @@ class Connecting:
 
     def __init__(self, clock: Clock) -> None:
         self.opened = 0
-        self._inner = network_of(Resolver(clock), Contexts())
+        self._inner = network_of(Resolver(clock), Trust())
         self.network: Network = self._inner._replace(connect=self._connect)
 
     def _connect(self, **wanted: Any) -> aiohttp.BaseConnector:

@@ -219,7 +219,7 @@ class MotoPlace(Place):
             self._patch = pytest.MonkeyPatch()
             aws.plain_environment(self._patch, self.folder)
             aws.keys(self._patch)
-        return AwsStore(aws.config(f"http://127.0.0.1:{self._gate.port}"), self.clock)
+        return AwsStore(aws.config(f"http://127.0.0.1:{self._gate.port}"), self.clock, Connecting(self.clock).network)
 
     async def write(self, path: str, value: dict[str, Any]) -> None:
         """Write a new version."""

@@ -23,6 +23,10 @@ class Authority:
         self._authority.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
         return context
 
+    def take_over(self, server: ssl.SSLContext) -> None:
+        """Have a server that runs show a certificate of this authority's to whoever connects from now on."""
+        self._authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)
+
     def write_server(self, certificate: Path, key: Path) -> None:
         """Write what a server of another's make wants: its certificate for localhost with its chain, and its key."""
         issued = self._authority.issue_cert("localhost", "127.0.0.1")

@@ -87,6 +87,19 @@ def test_services_with_the_same_trust_share_a_context(authority: trustme.CA) -> 
         assert contexts.get(path) is not contexts.get(None)
 
 
+def test_contexts_of_unchanged_files_go_on(authority: trustme.CA) -> None:
+    """With their sessions; not the one of a file that changed, nor one that shows a certificate."""
+    before = Contexts()
+    with authority.cert_pem.tempfile() as kept, authority.cert_pem.tempfile() as changed:
+        for ca_file, identity in ((None, ""), (kept, ""), (kept, "ours"), (changed, "")):
+            before.get(ca_file, identity)
+        now = Contexts(before, {None, kept})
+        assert now.get(None) is before.get(None)
+        assert now.get(kept) is before.get(kept)
+        assert now.get(changed) is not before.get(changed)
+        assert now.get(kept, "ours") is not before.get(kept, "ours")
+
+
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])
 def test_ca_file_that_cannot_be_used_is_refused_with_its_name(tmp_path: Path, content: str | None) -> None:
     """Missing, empty and wrong files are told apart from a vendor's fault, before any call."""

@@ -8,7 +8,7 @@ from sidecar.auth.oauth.token import TokenRefused
 
 
 class CertifiedContext:
-    """The context with the certificate that is true now; made anew when the secrets change.
+    """The context with the certificate that is true now; made anew when the secrets change, or the trust.
 
     Connections under way keep the context that they began with.
     """
@@ -18,21 +18,23 @@ class CertifiedContext:
     def __init__(self, own_context: Callable[[], ssl.SSLContext]) -> None:
         self._own_context = own_context
         self._context: ssl.SSLContext | None = None
-        self._made_of: tuple[bytes, bytes] | None = None
+        self._made_of: tuple[bytes, bytes, object] | None = None
 
-    def get(self, certificate: bytes, key: bytes) -> ssl.SSLContext:
+    def get(self, certificate: bytes, key: bytes, trust: object = None) -> ssl.SSLContext:
         """Give the context. Reads files and takes 20 ms when something changed: not for the loop.
+
+        `trust` is another object as soon as the file of authorities is another.
 
         Raises TokenRefused if the two are no certificate with its key.
         """
-        if self._context is None or self._made_of != (certificate, key):
+        if self._context is None or self._made_of != (certificate, key, trust):
             try:
                 context = self._own_context()
             except ValueError as error:  # A sentence about ca_file.
                 raise TokenRefused(str(error)) from None
             load(context, certificate, key)
             self._context = context
-            self._made_of = (certificate, key)
+            self._made_of = (certificate, key, trust)
         return self._context
 
 

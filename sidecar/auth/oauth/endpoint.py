@@ -49,8 +49,8 @@ class TokenEndpoint:
         self._clock = clock
         self._url = URL(config.token_url, encoded=True)
         self._host = config.token_url.host
-        is_plain = config.token_url.is_tls and config.client_auth != "tls_client_auth"
-        self._context = network.context(config.ca_file) if is_plain else None
+        self._is_plain = config.token_url.is_tls and config.client_auth != "tls_client_auth"
+        self._trust()
 
     async def post(self, headers: Fields, fields: Fields, context: ssl.SSLContext | None = None) -> Answer:
         """Send a request. Raises TokenRefused with the step that failed; a redirect is one, and is never followed.
@@ -70,14 +70,15 @@ class TokenEndpoint:
 
     async def _post(self, headers: Fields, body: bytes, context: ssl.SSLContext | None) -> Answer:
         connector = self._network.connect(allow_private=self._config.allow_private, is_once=True)
-        trust = context or self._context or True  # The last: it speaks no TLS.
         async with (
             aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
             ) as session,
-            session.post(self._url, data=body, headers=headers, allow_redirects=False, ssl=trust) as response,
+            session.post(
+                self._url, data=body, headers=headers, allow_redirects=False, ssl=context or self._trust()
+            ) as response,
         ):
             self._refuse_redirect(response)
             return Answer(
@@ -88,6 +89,10 @@ class TokenEndpoint:
                 _date(response.headers.get("Date")),
                 response.headers.get("DPoP-Nonce"),
             )
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        """Whom to trust now; True where no TLS is spoken, or with a certificate, which has a context of its own."""
+        return self._network.context(self._config.ca_file) if self._is_plain else True
 
     def _headers(self, given: Fields) -> Fields:
         own = {

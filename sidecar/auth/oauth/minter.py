@@ -48,6 +48,7 @@ class Minter:
         self._held = {reference: hold(reference) for reference in references(grant)}
         self._endpoint = TokenEndpoint(grant, network, clock)
         self._certified = CertifiedContext(partial(network.own_context, grant.ca_file))
+        self._trust = partial(network.context, grant.ca_file)
         self._prover: Prover | None = None
         self._skew = 0.0  # Seconds that the endpoint's clock is ahead of ours, as its last answer said.
         self._signs = grant.dpop or grant.client_auth == "private_key_jwt" or isinstance(grant, JwtBearer)
@@ -132,7 +133,8 @@ class Minter:
         if grant.client_auth == "tls_client_auth":
             assert grant.client_certificate is not None
             assert grant.client_key is not None
-            context = self._certified.get(material.value(grant.client_certificate), material.value(grant.client_key))
+            certificate, key = material.value(grant.client_certificate), material.value(grant.client_key)
+            context = self._certified.get(certificate, key, self._trust())
         ours = [field for field in [*fields, *who] if field[0] not in grant.params]
         return _Request(headers, [*ours, *grant.params.items()], context)
 

@@ -26,7 +26,7 @@ def open_store(
     if isinstance(config, AwsStoreConfig):
         from sidecar.auth.secrets.aws.store import AwsStore  # noqa: PLC0415 - only for who uses it
 
-        return AwsStore(config, clock)
+        return AwsStore(config, clock, network)
     from sidecar.auth.secrets.gcp.store import GcpStore  # noqa: PLC0415 - only for who uses it
 
     return GcpStore(config, clock, network)

@@ -22,6 +22,15 @@ def test_a_certificate_gets_in_without_a_file() -> None:
     assert certified.get(*second) is not context
 
 
+def test_other_authorities_make_a_new_context() -> None:
+    """Whoever is trusted by the file as it is now."""
+    pair = Authority().pems("client")[:2]
+    certified, before, now = CertifiedContext(fresh), object(), object()
+    context = certified.get(*pair, before)
+    assert certified.get(*pair, before) is context
+    assert certified.get(*pair, now) is not context
+
+
 @pytest.mark.parametrize("wrong", ["key", "other key", "certificate", "encrypted"])
 def test_what_does_not_fit_is_told_without_showing_it(wrong: str) -> None:
     """Nothing is asked on a terminal, and the context is made anew next time."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from sidecar.auth.secrets.aws.store import AwsStore
 from sidecar.auth.secrets.store import StoreConflict, StoreFailed
 from sidecar.core.clock import SystemClock
 from sidecar.core.units import Duration
+from tests.auth.oauth.asking import network
 from tests.auth.secrets import aws
 from tests.auth.secrets.scripted import Scripted
 from tests.kit.clock import ManualClock
@@ -55,7 +57,7 @@ async def make() -> AsyncIterator[Make]:
     made: list[AwsStore] = []
 
     def one(url: str, **more: Any) -> AwsStore:
-        made.append(AwsStore(aws.config(url, **more), SystemClock()))
+        made.append(AwsStore(aws.config(url, **more), SystemClock(), network()))
         return made[-1]
 
     yield one
@@ -154,7 +156,7 @@ async def test_of_two_pods_that_follow_the_same_version_the_second_is_told(moto:
     name = fresh()
     aws.administrator(moto).create_secret(Name=name, SecretString=json.dumps({"token": "old"}))
     version = (await make(moto).fetch(name)).version
-    slow = AwsStore(aws.config(moto), SystemClock(), paused := Paused())
+    slow = AwsStore(aws.config(moto), SystemClock(), network(), paused := Paused())
     put = asyncio.create_task(slow.put(name, "token", b"slow", version))
     await paused.reached.wait()
     await make(moto).put(name, "token", b"fast", version)
@@ -402,7 +404,7 @@ async def test_a_server_that_fails_is_asked_twice_and_no_more(make: Make) -> Non
 async def test_a_server_that_is_silent_is_left_after_the_timeout(clock: ManualClock) -> None:
     """One question, its repetition and its login, have one limit."""
     async with Scripted(lambda _, __: server.silence()) as server:
-        store = AwsStore(aws.config(server.url, timeout=Duration(5)), clock)
+        store = AwsStore(aws.config(server.url, timeout=Duration(5)), clock, network())
         task = asyncio.create_task(store.fetch("name"))
         await server.came.wait()
         await clock.advance(5)
@@ -416,7 +418,7 @@ def test_nothing_of_aws_is_loaded_until_a_store_is_asked() -> None:
     script = (
         "import sys, sidecar.app, sidecar.auth.secrets.aws.store as aws\n"
         "from sidecar.core.clock import SystemClock\n"
-        "aws.AwsStore(aws.AwsStoreConfig(region='eu-central-1'), SystemClock())\n"
+        "aws.AwsStore(aws.AwsStoreConfig(region='eu-central-1'), SystemClock(), None)\n"
         "print([name for name in ('botocore', 'aiobotocore', 'joserfc') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
@@ -443,13 +445,39 @@ async def test_a_pod_without_credentials_is_told_what_to_bind(
     [
         ({"region": None}, r'no region is known; write region = "\.\.\."'),
         ({"profile": "nobody"}, "no such profile"),
-        ({"ca_file": "/nowhere.pem", "endpoint_url": "https://127.0.0.1:9"}, r"can ca_file be read\?"),
+        (
+            {"ca_file": "/nowhere.pem", "endpoint_url": "https://127.0.0.1:9"},
+            r"/nowhere\.pem cannot be read: No such file",
+        ),
     ],
 )
 async def test_what_the_section_lacks_is_told(settings: dict[str, Any], sentence: str, make: Make) -> None:
     """At the first question, since the environment and the files are part of it."""
     with pytest.raises(StoreFailed, match=sentence):
         await make("http://127.0.0.1:9", **settings).fetch("name")
+
+
+async def test_a_client_is_opened_anew_when_ca_file_changes(moto: str) -> None:
+    """The SDK reads the file as it opens one; whoever asks with the one before may finish."""
+    opened: list[AwsStoreConfig] = []
+    trust: Any = object()
+
+    async def count(config: AwsStoreConfig) -> Opened:
+        opened.append(config)
+        return await open_client(msgspec.structs.replace(config, ca_file=None))
+
+    changing = network()._replace(context=lambda _: trust)
+    store = AwsStore(aws.config(moto, ca_file="/ca.pem"), SystemClock(), changing, count)
+    name, value = fresh(), fresh()
+    aws.administrator(moto).create_secret(Name=name, SecretString=value)
+    for opened_by_then in (1, 1):
+        assert (await store.fetch(name)).reveal() == value.encode()
+        assert len(opened) == opened_by_then
+    trust = object()
+    for _ in range(2):
+        assert (await store.fetch(name)).reveal() == value.encode()
+        assert len(opened) == 2
+    await store.close()
 
 
 async def test_a_server_that_is_away_is_named(make: Make) -> None:

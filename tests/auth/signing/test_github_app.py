@@ -19,7 +19,7 @@ from sidecar.core.clock import SystemClock
 from sidecar.core.secret import SecretRef
 from sidecar.generation import network_of
 from sidecar.upstream.resolve import Resolver
-from sidecar.upstream.tls import Contexts
+from sidecar.upstream.tls import Trust
 from tests.auth.signing.keeping import REF, held
 
 WALL = 1_767_225_600.0  # GitHub's clock.
@@ -118,7 +118,7 @@ class Ahead(SystemClock):
 def minter(github: Github, kept: Held, wall_ahead: float = 0.0, **settings: Any) -> GithubMinter:
     """Make a minter."""
     clock = Ahead(WALL + wall_ahead)
-    network = network_of(Resolver(clock), Contexts())
+    network = network_of(Resolver(clock), Trust())
     config = GithubApp(
         app_id="12345",
         private_key=REF,

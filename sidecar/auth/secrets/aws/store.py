@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+from sidecar.auth.network import Network
 from sidecar.auth.secrets.aws.client import Open, Opened, open_client, sdk_errors
 from sidecar.auth.secrets.aws.config import AwsStoreConfig
 from sidecar.auth.secrets.aws.failures import Denied, NoSuchSecret, StaleLogin, VersionExists, failed
@@ -30,15 +31,19 @@ IDS_MAX = 8
 class AwsStore:
     """One account and region, with one client that is opened when it is first needed."""
 
-    def __init__(self, config: AwsStoreConfig, clock: Clock, open_with: Open = open_client) -> None:
+    def __init__(self, config: AwsStoreConfig, clock: Clock, network: Network, open_with: Open = open_client) -> None:
         self.poll_s = float(config.ttl)
         self.stale_max = float(config.stale_max)
         self._config = config
         self._clock = clock
+        self._network = network
         self._open = open_with
         self._opening = asyncio.Lock()
         self._client: Opened | None = None
-        self._retired: Opened | None = None  # Its credentials were refused; whoever asks with it still may finish.
+        self._trust: object = None  # What the client was opened under.
+        self._retired: Opened | None = (
+            None  # Its credentials were refused, or its trust is another; whoever asks with it still may finish.
+        )
         self._may_describe = True
         self._is_closed = False
 
@@ -149,9 +154,21 @@ class AwsStore:
         async with self._opening:
             if self._is_closed:
                 raise StoreFailed(f"{path} in AWS Secrets Manager: the store is closed")
+            trust = await self._trusted(path)
+            if self._client is not None and trust is not self._trust:
+                await self._retire(self._client)
             if self._client is None:
-                self._client = await self._open_anew(path)
+                self._client, self._trust = await self._open_anew(path), trust
             return self._client
+
+    async def _trusted(self, path: str) -> object:
+        """Give what is another object as soon as `ca_file` is another file; the SDK reads it as a client is opened."""
+        if self._config.ca_file is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._network.context, self._config.ca_file)
+        except ValueError as error:
+            raise StoreFailed(f"{path} in AWS Secrets Manager: {error}") from None
 
     async def _open_anew(self, path: str) -> Opened:
         try:

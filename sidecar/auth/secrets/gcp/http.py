@@ -39,7 +39,7 @@ class Http:
         self, connect: Callable[[], aiohttp.BaseConnector], trust: Callable[[], ssl.SSLContext] | None = None
     ) -> None:
         self._connect = connect
-        self._trust = trust  # Absent: it speaks no TLS. May read a file, and raise ValueError with a sentence.
+        self._trust = trust  # Absent: it speaks no TLS. Raises ValueError with a sentence.
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
 
@@ -67,8 +67,9 @@ class Http:
             await session.close()
 
     async def _exchange(self, method: str, url: str, headers: dict[str, str], content: bytes | None) -> Answer:
-        trust = True if self._trust is None else await asyncio.to_thread(self._trust)
-        session = self._open()
+        if self._session is None and self._trust is not None:
+            await asyncio.to_thread(self._trust)  # It may read a file; later it is at hand.
+        session, trust = self._open(), True if self._trust is None else self._trust()
         # Not compressed, so that ANSWER_MAX bounds what is read.
         fields = {**headers, "Accept-Encoding": "identity"}
         async with session.request(

@@ -143,7 +143,7 @@ class VaultHttp:
         self, method: str, url: str, headers: dict[str, str], content: bytes | None
     ) -> tuple[int, bytes, str]:
         session = await self._open()
-        trust = await asyncio.to_thread(self._network.context, self._config.ca_file)
+        trust = self._network.context(self._config.ca_file)  # At hand: `_open` and each load have read it.
         kind = {"Content-Type": "application/json"} if content is not None else {}
         async with session.request(
             method, URL(url, encoded=True), headers=headers | kind, data=content, allow_redirects=False, ssl=trust
@@ -160,6 +160,7 @@ class VaultHttp:
             if self._is_closed:
                 raise ValueError("the store is closed")
             if self._session is None:
+                await asyncio.to_thread(self._network.context, self._config.ca_file)
                 self._session = aiohttp.ClientSession(
                     connector=self._network.connect(allow_private=self._config.allow_private, is_once=False),
                     cookie_jar=aiohttp.DummyCookieJar(),
