@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.auth.oauth.bearer import Proofs
 from sidecar.auth.oauth.config import Grant, RefreshToken, references
-from sidecar.auth.oauth.dpop import Prover
+from sidecar.auth.oauth.dpop import DpopKey, Prover
 from sidecar.auth.oauth.fleet import FleetSupply
 from sidecar.auth.oauth.minter import Minter
 from sidecar.auth.oauth.renewal import Renewal
@@ -119,18 +119,19 @@ class Sources:
 
 
 def proofs_by(minter: Minter, base_url: BaseUrl) -> Proofs:
-    """Prove by the key to which the tokens are bound, under the URL that the vendor sees (RFC 9449 section 4.2)."""
-    provers: list[Prover] = []
-
-    def prover() -> Prover:
-        if not provers:
-            key = minter.dpop_key
-            assert key is not None, "there is a token, so there is its key"
-            provers.append(Prover(key))
-        return provers[0]
+    """Prove by the key to which each token is bound, under the URL that the vendor sees (RFC 9449 section 4.2)."""
+    last: Prover | None = None
 
     def prove(call: Call, token: Token) -> bytes:
+        nonlocal last
+        assert isinstance(token.bound_to, DpopKey), "the minter saw to it"
+        if last is None or last.key is not token.bound_to:
+            last = Prover(token.bound_to, None if last is None else last.nonce)
         url = (base_url.root + base_url.base_path + call.target).decode("latin-1")
-        return prover().proof(call.method, url, minter.wall(), token.value).encode()
+        return last.proof(call.method, url, minter.wall(), token.value).encode()
 
-    return Proofs(prove, lambda nonce: prover().hear(nonce))
+    def hear(nonce: str) -> bool:
+        assert last is not None, "a call went out before"
+        return last.hear(nonce)
+
+    return Proofs(prove, hear)

@@ -22,6 +22,12 @@ _SECRET_PARAMS = frozenset({
 })  # fmt: skip
 _OURS = frozenset({"content-type", "content-length", "host", "authorization", "dpop", "transfer-encoding", "cookie"})
 
+_KEY_MISSING = (
+    "where the client has no secret, dpop = true binds the refresh token to the key that it was asked for with (RFC"
+    " 9449 section 5), so the login and every process after it need the same one; make it by `openssl genpkey"
+    " -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, put it into a secret store, and write its reference"
+)
+
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  a grant's name
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
@@ -46,6 +52,7 @@ class TokenRequest(Section, kw_only=True):
     headers: dict[str, str] = {}  # Further headers of the token request.
     body: Literal["form", "json"] = "form"
     dpop: bool = False  # Tokens that only the holder of a key can use (RFC 9449).
+    dpop_key: SecretRef | None = None  # That key: EC P-256, PEM or JWK. Absent: each process makes one of its own.
     token_life: Duration | None = None  # Where the answer does not say. Absent: until the vendor refuses it.
     base_url_from: str | None = None  # The answer's member that says where the API is, such as "instance_url".
     ca_file: str | None = None
@@ -77,6 +84,8 @@ class TokenRequest(Section, kw_only=True):
             yield "client_secret", f'client_auth = "{self.client_auth}" does not use it'
         if self.client_auth not in {"private_key_jwt", "tls_client_auth"} and self.client_key is not None:
             yield "client_key", f'client_auth = "{self.client_auth}" does not use it'
+        if self.dpop_key is not None and not self.dpop:
+            yield "dpop_key", "it is used with dpop = true alone; write that as well"
         if self.client_auth == "tls_client_auth" and not self.token_url.is_tls:
             yield "client_auth", "a client certificate is shown over https only"
 
@@ -101,6 +110,13 @@ class RefreshToken(TokenRequest, kw_only=True, tag_field="kind", tag="oauth2_ref
 
     refresh_token: SecretRef  # Read from there, and written there when the endpoint gives a new one.
     login: LoginConfig | None = None  # For `sidecar login`.
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Give what does not go together."""
+        found = TokenRequest.problems(self)
+        if self.dpop and self.client_auth == "none" and self.dpop_key is None:
+            found.append(("dpop_key", _KEY_MISSING))
+        return found
 
 
 class JwtBearer(TokenRequest, kw_only=True, tag_field="kind", tag="oauth2_jwt_bearer"):
@@ -150,7 +166,7 @@ Grant = ClientCredentials | RefreshToken | JwtBearer | TokenExchange
 
 def references(grant: Grant) -> list[SecretRef]:
     """Give every secret that the token request needs, beside the refresh token, which is handed in."""
-    found = [grant.client_secret, grant.client_key, grant.client_certificate]
+    found = [grant.client_secret, grant.client_key, grant.client_certificate, grant.dpop_key]
     if isinstance(grant, JwtBearer):
         found.append(grant.key)
     elif isinstance(grant, TokenExchange):

@@ -5,22 +5,32 @@ import hashlib
 import secrets
 from typing import Any
 
+from sidecar.auth.oauth.jwt import imported
+from sidecar.auth.oauth.token import TokenRefused
+
+_PUBLIC = ("kty", "crv", "x", "y")
+
 NONCE_MAX = 1024  # Characters. A longer nonce is not taken: it would have to travel in a header.
 
 
 class DpopKey:
-    """A P-256 key, made at the start and never stored: a token bound to it dies with the process."""
+    """A P-256 key: one from a secret store, or one that is made here, so that what is bound to it dies with it."""
 
     __slots__ = ("_encode", "_header", "_key", "thumbprint")
 
-    def __init__(self) -> None:
-        """Make the key. Imports a library (0.2 s at the first time): not for the loop."""
+    def __init__(self, stored: bytes | None = None) -> None:
+        """Read the key, or make one. Imports a library (0.2 s at the first time): not for the loop.
+
+        Raises TokenRefused if what is stored is no such key.
+        """
         from joserfc import jwt  # noqa: PLC0415  # Only for those who use DPoP.
         from joserfc.jwk import ECKey  # noqa: PLC0415
 
         self._encode = jwt.encode
-        self._key = ECKey.generate_key("P-256")
-        self._header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self._key.as_dict(private=False)}
+        self._key = ECKey.generate_key("P-256") if stored is None else _read(stored)
+        public = self._key.as_dict(private=False)
+        # Nothing else of a stored JWK, such as what it may be used for.
+        self._header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": {name: public[name] for name in _PUBLIC}}
         self.thumbprint = self._key.thumbprint()  # What a bound token names as cnf.jkt.
 
     def proof(
@@ -47,14 +57,25 @@ class DpopKey:
         return f"DpopKey({self.thumbprint})"
 
 
+def _read(stored: bytes) -> Any:
+    try:
+        key = imported(stored, "ES256")
+        if key.is_private and key.curve_name == "P-256":
+            return key
+        kind = "public" if not key.is_private else key.curve_name
+    except Exception as error:  # noqa: BLE001  # Of two libraries, of many kinds, and some hold the key.
+        kind = type(error).__name__
+    raise TokenRefused(f"dpop_key is no private EC key of the curve P-256, in PEM or as a JWK ({kind})")
+
+
 class Prover:
     """Proofs for one server, with the nonce that it gave last (RFC 9449 sections 8 and 9)."""
 
     __slots__ = ("key", "nonce")
 
-    def __init__(self, key: DpopKey) -> None:
+    def __init__(self, key: DpopKey, nonce: str | None = None) -> None:
         self.key = key
-        self.nonce: str | None = None
+        self.nonce = nonce  # The server's, whatever the key: the next prover begins with it.
 
     def hear(self, nonce: str | None) -> bool:
         """Take the server's `DPoP-Nonce`, if there is one; say whether it is another than before."""

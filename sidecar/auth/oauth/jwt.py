@@ -22,13 +22,14 @@ def sign(claims: Mapping[str, Any], key: bytes, algorithm: str, header: Mapping[
         # worst the warning is shown.
         warnings.simplefilter("ignore", SecurityWarning)
         try:
-            return jwt.encode(whole, dict(claims), _imported(key, algorithm), algorithms=[algorithm])
+            return jwt.encode(whole, dict(claims), imported(key, algorithm), algorithms=[algorithm])
         except Exception as error:  # noqa: BLE001  # Of two libraries, of many kinds, and some hold the key.
             kind = type(error).__name__
         raise TokenRefused(f"the signing key is no private key for {algorithm}, in PEM or as a JWK ({kind})")
 
 
-def _imported(key: bytes, algorithm: str) -> Any:
+def imported(key: bytes, algorithm: str) -> Any:
+    """Read a key, PEM or JWK. Raises what two libraries raise, of many kinds, and some hold the key."""
     from joserfc.jwk import ECKey, OKPKey, RSAKey  # noqa: PLC0415
 
     kinds: dict[str, Any] = {"RS256": RSAKey, "PS256": RSAKey, "ES256": ECKey, "EdDSA": OKPKey}

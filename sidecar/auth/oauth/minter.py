@@ -50,13 +50,9 @@ class Minter:
         self._certified = CertifiedContext(partial(network.own_context, grant.ca_file))
         self._trust = partial(network.context, grant.ca_file)
         self._prover: Prover | None = None
+        self._prover_made_of: bytes | None = None  # The stored key, where there is one.
         self._skew = 0.0  # Seconds that the endpoint's clock is ahead of ours, as its last answer said.
         self._signs = grant.dpop or grant.client_auth == "private_key_jwt" or isinstance(grant, JwtBearer)
-
-    @property
-    def dpop_key(self) -> DpopKey | None:
-        """The key that the tokens are bound to, once one was asked for; None without DPoP."""
-        return None if self._prover is None else self._prover.key
 
     def wall(self) -> float:
         """Give Unix time as the authorization server has it, as far as its answers told: for what is signed."""
@@ -82,20 +78,23 @@ class Minter:
         started_at = self._clock.now()
         skew = self._skew
         try:
-            request = await self._request(material, refresh_token)
+            prover = await self._prover_for(material)
+            request = await self._request(material, refresh_token, prover)
             answer = await self._endpoint.post(*request)
         except TokenRefused as refused:
             return _Refused(refused, "")
-        is_new_nonce = self._prover is not None and self._prover.hear(answer.dpop_nonce)
+        is_new_nonce = prover is not None and prover.hear(answer.dpop_nonce)
         self._hear_date(answer.date)
         try:
-            return self._read(answer, material, started_at)
+            token = self._read(answer, material, started_at)
         except TokenRefused as refused:
             refused.retry_after = answer.retry_after
             if is_new_nonce and refused.error == "use_dpop_nonce":
                 return _Refused(refused, "nonce")
             is_clock = self._signs and abs(self._skew - skew) > SKEW_MIN and 400 <= answer.status < 500
             return _Refused(refused, "clock" if is_clock else "")
+        token.bound_to = None if prover is None else prover.key
+        return token
 
     def _material(self) -> Material:
         values = {}
@@ -109,26 +108,33 @@ class Minter:
             values[reference] = held.secret.reveal()
         return Material(values)
 
-    async def _request(self, material: Material, refresh_token: Secret | None) -> _Request:
+    async def _request(self, material: Material, refresh_token: Secret | None, prover: Prover | None) -> _Request:
         held = await held_token(self._grant, material, refresh_token)
-        if self._grant.dpop and self._prover is None:
-            self._take(await asyncio.to_thread(DpopKey))
-        build = partial(self._build, material, held, self.wall())
+        build = partial(self._build, material, held, self.wall(), prover)
         if self._signs or self._grant.client_auth == "tls_client_auth":
             return await asyncio.to_thread(build)  # Signing and reading certificates take their time.
         return build()
 
-    def _take(self, key: DpopKey) -> None:
-        # Another may have been quicker while the key was made, and tokens be bound to its key.
-        if self._prover is None:
-            self._prover = Prover(key)
+    async def _prover_for(self, material: Material) -> Prover | None:
+        """Give what proves by the key that holds now; None without DPoP. Raises TokenRefused if that is no key."""
+        grant = self._grant
+        if not grant.dpop:
+            return None
+        stored = None if grant.dpop_key is None else material.value(grant.dpop_key)
+        if self._prover is None or self._prover_made_of != stored:
+            key = await asyncio.to_thread(DpopKey, stored)
+            # Another may have been quicker while the key was made, and tokens be bound to its key.
+            if self._prover is None or self._prover_made_of != stored:
+                self._prover = Prover(key, None if self._prover is None else self._prover.nonce)
+                self._prover_made_of = stored
+        return self._prover
 
-    def _build(self, material: Material, held: str | None, wall: float) -> _Request:
+    def _build(self, material: Material, held: str | None, wall: float, prover: Prover | None) -> _Request:
         grant = self._grant
         fields = ask(grant, material, wall, secrets.token_urlsafe(16), held)
         headers, who = authenticate(grant, material, wall, secrets.token_urlsafe(16))
-        if self._prover is not None:
-            headers = [*headers, ("DPoP", self._prover.proof("POST", str(grant.token_url), wall))]
+        if prover is not None:
+            headers = [*headers, ("DPoP", prover.proof("POST", str(grant.token_url), wall))]
         context = None
         if grant.client_auth == "tls_client_auth":
             assert grant.client_certificate is not None

@@ -9,7 +9,7 @@ from sidecar.core.secret import Secret
 class Token:
     """A short-lived credential in memory; it shows itself to nobody, and is never written down."""
 
-    __slots__ = ("expires_at", "extra", "got_at", "is_shared", "kind", "refresh_token", "value")
+    __slots__ = ("bound_to", "expires_at", "extra", "got_at", "is_shared", "kind", "refresh_token", "value")
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Token:
         self.expires_at = expires_at  # Monotonic; infinite where nobody says.
         self.refresh_token = refresh_token  # A new one, to be stored before the token is used; None: keep the old.
         self.is_shared = False  # Another pod had it minted, and this one found it in the store.
+        self.bound_to: object = None  # The key without which it is worth nothing (dpop.py); None: whoever has it.
         self.extra = extra or {}  # Further plain members of the answer, such as instance_url and scope.
 
     @property

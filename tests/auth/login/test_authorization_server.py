@@ -7,20 +7,24 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
 from sidecar.auth.login.config import LoginConfig
 from sidecar.auth.login.endpoints import Endpoints
 from sidecar.auth.login.failed import LoginFailed
 from sidecar.auth.login.login import Terminal, Way, log_in
 from sidecar.auth.oauth.config import RefreshToken
+from sidecar.auth.oauth.dpop import DpopKey
 from sidecar.auth.oauth.minter import Minter
-from sidecar.auth.oauth.token import Token
+from sidecar.auth.oauth.token import Token, TokenRefused
 from sidecar.auth.oauth.url import TokenUrl
 from sidecar.auth.secrets.file import FileStore, FileStoreConfig
 from sidecar.auth.secrets.store import StoreFailed
 from sidecar.core.clock import SystemClock
 from sidecar.core.ids import Ids
-from tests.auth.oauth.asking import Vault, network, new_secret, reference
+from sidecar.core.secret import Secret
+from tests.auth.oauth.asking import Vault, network, new_secret, pem, reference
 from tests.kit import browser
 from tests.kit.authorization import AuthorizationServer
 
@@ -53,7 +57,12 @@ class Service:
             allow_private=True,
         )
 
-    async def register(self) -> None:
+    def bind(self, key: bytes) -> None:
+        """Have a key in the store, to which grant and tokens are bound."""
+        self.vault.put("dpop", key)
+        self.grant = replace(self.grant, dpop=True, dpop_key=reference("dpop"))
+
+    async def register(self, **more: Any) -> None:
         """Make the client known, as a native app (RFC 8252): any port of loopback will do."""
         secret = {} if self.auth == "none" else {"client_secret": self.secret}
         await self.server.add_client(
@@ -64,6 +73,7 @@ class Service:
             redirect_uris=["http://127.0.0.1/callback"],
             token_endpoint_auth_method=self.auth,
             **secret,
+            **more,
         )
 
     async def log_in(self, way: Way, terminal: Terminal, **more: Any) -> str:
@@ -76,10 +86,13 @@ class Service:
         endpoints = Endpoints(self.grant, self.vault.hold, network(), CLOCK, Ids())
         return await log_in(self.grant, config, way, endpoints, self.store, CLOCK, terminal)
 
+    async def stored(self) -> Secret:
+        """Give the refresh token that is stored."""
+        return await self.store.fetch("refresh-token")
+
     async def mint(self) -> Token:
         """Mint a token as the running sidecar does, with what is stored."""
-        stored = await self.store.fetch("refresh-token")
-        return await Minter(self.grant, self.vault.hold, network(), CLOCK).mint(stored)
+        return await Minter(self.grant, self.vault.hold, network(), CLOCK).mint(await self.stored())
 
 
 def terminal(service: Service, **typed: str) -> Terminal:
@@ -145,6 +158,39 @@ async def test_by_paste(authorization_server: AuthorizationServer, tmp_path: Pat
 
     await service.log_in("paste", Terminal(service.heard.append, read_line))
     assert (await service.mint()).life > 0
+
+
+@pytest.mark.parametrize("way", ["browser", "device"])
+async def test_a_public_clients_grant_is_bound_to_its_key(
+    authorization_server: AuthorizationServer, tmp_path: Path, way: Way
+) -> None:
+    """RFC 9449 section 5: who has the key can renew, also in another process; the refresh token alone is worth nothing.
+
+    After a key was rotated somebody has to log in again.
+    """
+    service = Service(authorization_server, tmp_path, "none")
+    service.bind(pem(ec.generate_private_key(ec.SECP256R1())))
+    await service.register(dpop_bound_access_tokens=True)
+    typing: list[Any] = []
+
+    def say(text: str) -> None:
+        if "type the code" in text:
+            where, code = (part.strip() for part in text.split("\n\n")[1::2][:2])
+            going = browser.go(where, {**PERSON, "user_code": code})
+            typing.append(asyncio.get_running_loop().create_task(going))
+
+    await service.log_in(way, terminal(service) if way == "browser" else Terminal(say, lambda: ""))
+    if typing:
+        await asyncio.wait(typing)
+    token = await service.mint()
+    assert isinstance(token.bound_to, DpopKey)
+    assert (await authorization_server.look_up(token.value))["jkt"] == token.bound_to.thumbprint
+    assert token.refresh_token is not None
+    await service.store.put("refresh-token", None, token.refresh_token.reveal(), (await service.stored()).version)
+    service.bind(pem(ec.generate_private_key(ec.SECP256R1())))
+    with pytest.raises(TokenRefused) as refused:
+        await service.mint()
+    assert refused.value.is_invalid_grant
 
 
 @pytest.mark.parametrize("auth", ["none", "client_secret_basic"])

@@ -9,6 +9,7 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from sidecar.auth.oauth.config import Algorithm, ClientCredentials, JwtBearer, RefreshToken, TokenExchange
+from sidecar.auth.oauth.dpop import DpopKey
 from sidecar.auth.oauth.minter import Minter
 from sidecar.auth.oauth.token import Token, TokenRefused
 from sidecar.auth.oauth.url import TokenUrl
@@ -165,8 +166,8 @@ async def test_a_token_that_is_bound_to_a_key(authorization_server: Authorizatio
     for _ in range(2):
         token = await asked.mint()
         assert token.kind == "DPoP"
-        assert asked.dpop_key is not None
-        assert (await authorization_server.look_up(token.value))["jkt"] == asked.dpop_key.thumbprint
+        assert isinstance(token.bound_to, DpopKey)
+        assert (await authorization_server.look_up(token.value))["jkt"] == token.bound_to.thumbprint
 
 
 async def test_refresh_tokens_rotate_and_an_old_one_kills_the_family(authorization_server: AuthorizationServer) -> None:

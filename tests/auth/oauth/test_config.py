@@ -32,6 +32,9 @@ WITH_SECRET: dict[str, Any] = {"token_url": URL, "client_id": "c", "client_secre
         ),
         ClientCredentials(**(WITH_SECRET | {"token_url": TokenUrl.parse("http://id.local/")}), allow_private=True),
         RefreshToken(token_url=URL, client_id="c", client_auth="none", refresh_token=SECRET),
+        RefreshToken(**WITH_SECRET, refresh_token=SECRET, dpop=True),
+        RefreshToken(token_url=URL, client_auth="none", refresh_token=SECRET, dpop=True, dpop_key=SECRET),
+        ClientCredentials(token_url=URL, client_auth="none", dpop=True),
         JwtBearer(token_url=URL, key=SECRET, issuer="me"),
         TokenExchange(token_url=URL, subject_token=SECRET),
         TokenExchange(token_url=URL, subject_token_file="/var/run/token"),
@@ -48,6 +51,8 @@ def test_what_goes_together(grant: TokenRequest) -> None:
         (ClientCredentials(token_url=URL), {"client_id", "client_secret"}),
         (ClientCredentials(**WITH_SECRET, client_auth="none"), {"client_secret"}),
         (ClientCredentials(**WITH_SECRET, client_key=SECRET), {"client_key"}),
+        (ClientCredentials(**WITH_SECRET, dpop_key=SECRET), {"dpop_key"}),
+        (RefreshToken(token_url=URL, client_auth="none", refresh_token=SECRET, dpop=True), {"dpop_key"}),
         (
             ClientCredentials(token_url=URL, client_auth="tls_client_auth"),
             {"client_id", "client_certificate", "client_key"},
@@ -72,13 +77,13 @@ def test_what_does_not_go_together_is_told_by_its_key(grant: TokenRequest, field
 
 def test_the_secrets_of_a_grant() -> None:
     """What has to be held before a token can be asked for; the refresh token is handed in."""
-    names = [reference(letter) for letter in "abcd"]
-    common: dict[str, Any] = {"token_url": URL, "client_secret": names[0], "client_key": names[1]}
+    names = [reference(letter) for letter in "abcde"]
+    common: dict[str, Any] = {"token_url": URL, "client_secret": names[0], "client_key": names[1], "dpop_key": names[4]}
     grants: list[tuple[Grant, list[SecretRef]]] = [
-        (ClientCredentials(**common, client_certificate=names[2]), names[:3]),
-        (RefreshToken(**common, refresh_token=names[3]), names[:2]),
-        (JwtBearer(**common, key=names[2], issuer="me"), names[:3]),
-        (TokenExchange(**common, subject_token=names[2], actor_token=names[3]), names),
+        (ClientCredentials(**common, client_certificate=names[2]), [*names[:3], names[4]]),
+        (RefreshToken(**common, refresh_token=names[3]), [*names[:2], names[4]]),
+        (JwtBearer(**common, key=names[2], issuer="me"), [*names[:2], names[4], names[2]]),
+        (TokenExchange(**common, subject_token=names[2], actor_token=names[3]), [*names[:2], names[4], *names[2:4]]),
     ]
     for grant, expected in grants:
         assert references(grant) == expected

@@ -1,11 +1,22 @@
 import base64
 import hashlib
+import json
 import time
 
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey
 
 from sidecar.auth.oauth.dpop import DpopKey, Prover
+from sidecar.auth.oauth.token import TokenRefused
+from tests.auth.oauth.asking import pem, private_key
+
+
+def public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Write the public part."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def read(proof: str) -> jwt.Token:
@@ -45,6 +56,42 @@ def test_keys_differ_and_do_not_show() -> None:
     assert first.thumbprint != second.thumbprint
     private = str(first._key.as_dict(private=True)["d"])
     assert private not in repr(first) + first.proof("GET", "https://a/", 0)
+
+
+@pytest.mark.parametrize("form", ["PKCS 8", "SEC 1", "JWK", "JSON file"])
+def test_a_stored_key_is_that_key(form: str) -> None:
+    """In each form in which it may be stored; a proof carries its public part and nothing else of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = ECKey.import_key(pem(key), {"use": "sig", "kid": "mine"})
+    stored = {
+        "PKCS 8": pem(key),
+        "SEC 1": pem(key, traditional=True),
+        "JWK": json.dumps(jwk.as_dict(private=True)).encode(),
+        "JSON file": pem(key).replace(b"\n", b"\\n"),
+    }[form]
+    read_key = DpopKey(stored)
+    assert read_key.thumbprint == jwk.thumbprint()
+    assert set(read(read_key.proof("GET", "https://a/", 0)).header["jwk"]) == {"kty", "crv", "x", "y"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [
+        (pem(ec.generate_private_key(ec.SECP384R1())), "P-384"),
+        (public_pem(ec.generate_private_key(ec.SECP256R1())), "public"),
+        (pem(private_key("RS256")), "Error"),
+        (b"c4n4ry", "Error"),
+        (b'{"kty": "c4n4ry"', "Error"),
+    ],
+)
+def test_what_is_no_such_key_is_told_without_showing_it(stored: bytes, kind: str) -> None:
+    """A proof is signed with ES256, by a private key."""
+    with pytest.raises(
+        TokenRefused, match=rf"dpop_key is no private EC key of the curve P-256.*\(\w*{kind}\)"
+    ) as refused:
+        DpopKey(stored)
+    assert "c4n4ry" not in str(refused.value)
+    assert refused.value.__context__ is None
 
 
 def test_the_nonce_of_a_server_is_the_last_it_gave() -> None:

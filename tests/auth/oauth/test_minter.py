@@ -8,12 +8,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws
+from joserfc.jwk import ECKey
 
 from sidecar.auth.oauth.config import ClientCredentials, Grant, JwtBearer, RefreshToken
+from sidecar.auth.oauth.dpop import DpopKey
 from sidecar.auth.oauth.minter import Minter
 from sidecar.auth.oauth.token import TokenRefused
 from sidecar.auth.oauth.url import TokenUrl
+from sidecar.core.clock import SystemClock
 from sidecar.core.secret import Secret
 from sidecar.core.units import Duration
 from tests.auth.oauth.asking import Vault, minter, network, new_secret, pem, private_key, reference
@@ -246,16 +250,39 @@ async def test_a_nonce_is_taken_and_the_request_goes_again() -> None:
     good = told({"access_token": "a", "token_type": "DPoP"}, DPoP_Nonce="n2")
     async with Vendor.answering(wanted, good, BOUND) as vendor:
         asked = minter(by_secret(vendor, dpop=True), secret="s")
-        assert asked.dpop_key is None
-        assert (await asked.mint()).kind == "DPoP"
-        await asked.mint()
+        first, second = await asked.mint(), await asked.mint()
+        assert first.kind == "DPoP"
     proofs = [claims(request.values("DPoP")[0].decode()) for request in vendor.requests]
     assert [proof.get("nonce") for proof in proofs] == [None, "n1", "n2"]
     assert len({proof["jti"] for proof in proofs}) == 3
     assert {(proof["htm"], proof["htu"]) for proof in proofs} == {("POST", f"{vendor.url}/token")}
     headers = [jws.extract_compact(request.values("DPoP")[0]).headers() for request in vendor.requests]
     assert headers[0]["jwk"] == headers[2]["jwk"]
-    assert asked.dpop_key is not None
+    assert isinstance(first.bound_to, DpopKey)
+    assert first.bound_to is second.bound_to
+
+
+async def test_a_stored_key_is_read_when_it_is_used() -> None:
+    """A token is bound to the key that stood there when it was asked for; the nonce is the server's, and stays."""
+    good = told({"access_token": "a", "token_type": "DPoP"}, DPoP_Nonce="n1")
+    keys = [pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2)]
+    async with Vendor.answering(good) as vendor:
+        vault = Vault({"secret": "s", "key": keys[0]})
+        asked = Minter(by_secret(vendor, dpop=True, dpop_key=reference("key")), vault.hold, network(), SystemClock())
+        tokens = [await asked.mint(), await asked.mint()]
+        vault.put("key", keys[1])
+        tokens.append(await asked.mint())
+        vault.put("key", "no key")
+        with pytest.raises(TokenRefused, match=r"dpop_key is no private EC key of the curve P-256") as refused:
+            await asked.mint()
+        assert len(vendor.requests) == 3
+    assert "no key" not in str(refused.value).replace("dpop_key is no private", "")
+    proofs = [request.values("DPoP")[0].decode() for request in vendor.requests]
+    assert [claims(proof).get("nonce") for proof in proofs] == [None, "n1", "n1"]
+    shown = [ECKey.import_key(jws.extract_compact(proof.encode()).headers()["jwk"]).thumbprint() for proof in proofs]
+    meant = [ECKey.import_key(keys[number]).thumbprint() for number in (0, 0, 1)]
+    assert shown == meant
+    assert [token.bound_to.thumbprint for token in tokens if isinstance(token.bound_to, DpopKey)] == meant
 
 
 @pytest.mark.parametrize(
