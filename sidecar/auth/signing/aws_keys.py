@@ -51,7 +51,7 @@ class StoredKeys:
     def __init__(self, access_key: Held, secret_key: Held, token: Held | None) -> None:
         self._keys: AwsKeys | None = None
         self._problem = ""
-        self._parts = Parts([access_key, secret_key, *([token] if token is not None else [])], self._take)
+        self._parts = Parts([access_key, secret_key, *([token] if token is not None else [])], self._take, self._lose)
 
     def keys(self) -> AwsKeys:
         """Give the keys as they were read last. Raises CredentialUnavailable."""
@@ -73,6 +73,10 @@ class StoredKeys:
             self._problem = "an AWS key holds letters, digits and signs of ASCII alone"
             return
         self._keys = AwsKeys(access_key, secret_key, token[0] if token else None)
+
+    def _lose(self) -> None:
+        self._keys = None
+        self._problem = ""
 
 
 class RoleKeys:

@@ -53,7 +53,7 @@ class HmacSigner:
             self._replaced |= {b"date"}
         self._key: bytes | None = None
         self._problem = ""
-        self._let_go = held.on_change(self._prepare)
+        self._let_go = held.on_change(self._prepare, self._lose)
 
     def release(self) -> None:
         """Hear of no further value: the service goes away."""
@@ -75,6 +75,10 @@ class HmacSigner:
             # Not chained: the error of the reader may hold a piece of the value.
             self._key = None
             self._problem = f"the secret is not {self._config.secret_encoding}, as secret_encoding says"
+
+    def _lose(self) -> None:
+        self._key = None
+        self._problem = ""
 
     def _put(self, call: Call, body: bytes) -> None:
         key = self._key

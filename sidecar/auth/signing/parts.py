@@ -10,15 +10,19 @@ class Parts:
     """Hands over the values of several held secrets, once all are there, and whenever one of them is another.
 
     Fields of one stored value are read one after the other; those of different versions are not handed over together.
-    What lies in different places cannot be told apart so, and who takes them must look whether they fit.
+    What lies in different places cannot be told apart so, and who takes them must look whether they fit. `lose` is
+    called when one of them is given up; they are handed over again when it is back.
     """
 
-    def __init__(self, held: Sequence[Held], take: Callable[[list[Secret]], None]) -> None:
+    def __init__(
+        self, held: Sequence[Held], take: Callable[[list[Secret]], None], lose: Callable[[], None] | None = None
+    ) -> None:
         self._held = held
         self._take = take
+        self._lose = lose
         self._taken: list[bytes] | None = None
         self._is_ready = False
-        self._let_go = [each.on_change(self._look) for each in held]
+        self._let_go = [each.on_change(self._look, self._lost) for each in held]
         self._is_ready = True
         self._look(None)
 
@@ -31,6 +35,11 @@ class Parts:
         """Hear of no further value."""
         for let_go in self._let_go:
             let_go()
+
+    def _lost(self) -> None:
+        if self._lose is not None:
+            self._taken = None
+            self._lose()
 
     def _look(self, _: Secret | None) -> None:
         secrets = [held.secret for held in self._held if held.secret is not None]

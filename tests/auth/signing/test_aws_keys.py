@@ -44,6 +44,23 @@ def test_stored_keys_are_taken_together() -> None:
     stored.release()
 
 
+def test_stored_keys_that_were_given_up_sign_nothing_until_they_are_back() -> None:
+    """Nobody could say for too long whether they still hold; the same ones may come back."""
+    access, secret = held(b"a", ACCESS), held(b"s", SECRET)
+    stored = StoredKeys(access, secret, None)
+    assert stored.keys().access_key == "a"
+    for part in (access, secret):
+        part.lose()
+        part.problem = "the store is away"
+    with pytest.raises(CredentialUnavailable, match="the store is away"):
+        stored.keys()
+    access.put(Secret(b"a", "1"))
+    with pytest.raises(CredentialUnavailable):
+        stored.keys()
+    secret.put(Secret(b"s", "1"))
+    assert stored.keys().access_key == "a"
+
+
 def test_without_a_session_token_there_is_none() -> None:
     """The keys of a user have none."""
     assert StoredKeys(held(b"a", ACCESS), held(b"s", SECRET), None).keys().token is None

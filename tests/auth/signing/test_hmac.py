@@ -168,6 +168,22 @@ def test_a_secret_not_read_yet_is_told() -> None:
         sign.put_on(Call("crm", "GET", b"/", [], NO_BODY))
 
 
+def test_a_key_that_was_given_up_signs_nothing_until_it_is_back() -> None:
+    """Nobody could say for too long whether it still holds."""
+    key = held(b"key")
+    sign = HmacSigner(
+        Hmac(secret=REF, to_sign="{method}"), key, ManualClock(), lambda: "n", authority=b"api.test", base_path=b""
+    )
+    call = Call("crm", "GET", b"/", [], NO_BODY)
+    key.lose()
+    key.problem = "the store is away"
+    with pytest.raises(CredentialUnavailable, match="the store is away"):
+        sign.put_on(call)
+    key.put(Secret(b"key", "1"))
+    sign.put_on(call)
+    assert find(call.headers, b"x-signature") is not None
+
+
 async def test_a_body_that_is_not_signed_streams() -> None:
     """Only what the template names is waited for."""
     sign = signer(Hmac(secret=REF, to_sign="{method}{target}"), b"key")
