@@ -37,7 +37,7 @@ handed over by `app.py`.
                   network.py
       secrets/    where stored material is read: store.py (the protocol) opening.py file.py document.py held.py (kept
                   current) known.py (masked) pace.py
-        vault/    config.py store.py login.py lease.py http.py answers.py
+        vault/    config.py store.py (key-value) dynamic.py leased.py login.py lease.py http.py answers.py
         aws/      config.py store.py client.py failures.py
         gcp/      config.py store.py login.py http.py answers.py crc32c.py
       oauth/      config.py minter.py grant.py client.py endpoint.py answer.py token.py life.py material.py jwt.py

@@ -10,7 +10,7 @@ from sidecar.auth.credential import Credential
 from sidecar.auth.schemes import Bearer
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.auth.secrets.known import FORGET_AFTER, forgetting_late
-from sidecar.auth.secrets.store import StoreFailed
+from sidecar.auth.secrets.store import SecretEnded, StoreFailed
 from sidecar.core.body import NO_BODY
 from sidecar.core.call import Call
 from sidecar.core.errors import AppTokenMissing, CredentialUnavailable
@@ -31,6 +31,8 @@ class Shelf:
         self.values: dict[str, tuple[bytes, str]] = {}
         self.fetched: list[str] = []
         self.is_down = False
+        self.has_ended = False
+        self.closed = 0
         self.hangs: asyncio.Event | None = None
 
     async def fetch(self, path: str) -> Secret:
@@ -44,6 +46,8 @@ class Shelf:
 
     async def has_changed(self, path: str, version: str) -> bool:
         """Compare versions."""
+        if self.has_ended:
+            raise SecretEnded(f"the lease of {path} has ended")
         if self.is_down:
             raise StoreFailed(f"{path} cannot be read")
         return self.values.get(path, (b"", ""))[1] != version
@@ -54,6 +58,7 @@ class Shelf:
 
     async def close(self) -> None:
         """Hold nothing."""
+        self.closed += 1
 
 
 class Kept:
@@ -325,6 +330,47 @@ async def test_a_value_is_used_through_an_outage_up_to_stale_max(kept: Kept) -> 
     await kept.secrets.refresh()
     assert (held.secret is not None, held.problem) == (True, "")
     assert kept.ages() == {"files:key": 0.0}
+
+
+async def test_a_value_that_ended_is_given_up_at_once(kept: Kept) -> None:
+    """A lease that is over is no credential any more, however young the value."""
+    kept.shelf.values["key"] = (b'{"api.key":"made-up-value-1","other":"made-up-value-2"}', "1")
+    both = [kept.secrets.hold(ref) for ref in (FIELD, SecretRef.parse("files:key#other"))]
+    lost: list[str] = []
+    for held in both:
+        held.on_change(lambda _: None, lambda: lost.append("lost"))
+    await kept.secrets.refresh()
+    kept.shelf.has_ended = kept.shelf.is_down = True
+    for _ in range(3):
+        await kept.secrets.refresh()
+    assert ([held.secret for held in both], lost) == ([None, None], ["lost", "lost"])
+    told = [line["msg"] for line in kept.lines]
+    assert (told.count("secret_ended"), told.count("secret_stale")) == (2, 0)
+    kept.shelf.has_ended = kept.shelf.is_down = False
+    kept.shelf.values["key"] = (b'{"api.key":"made-up-value-3","other":"made-up-value-4"}', "2")
+    await kept.secrets.refresh()
+    assert [held.secret and held.secret.version for held in both] == ["2", "2"]
+
+
+async def test_a_store_that_a_reload_let_go_is_closed_when_its_calls_are_over(kept: Kept) -> None:
+    """A lease or a login that is given back takes away what they carry; the process's end waits for nothing."""
+    for ends_early in (False, True):
+        gone, stays, tasks = Shelf(), Shelf(), Tasks()
+        old, new = (
+            HeldSecrets(stores, kept._notice, kept.redactor.know, kept.clock, kept.metrics, tasks)
+            for stores in ({"files": gone, "far": stays}, {"far": stays})
+        )
+        closing = tasks.spawn(old.close(new), "close")
+        await kept.clock.advance(FORGET_AFTER - 1)
+        assert (gone.closed, stays.closed) == (0, 0)
+        if ends_early:
+            await tasks.stop()
+        else:
+            await kept.clock.advance(1)
+        assert closing.done()
+        assert (gone.closed, stays.closed) == (1, 0)
+        await new.close()
+        assert (gone.closed, stays.closed) == (1, 1)
 
 
 async def test_the_metric_tells_for_how_long_a_value_is_unconfirmed(kept: Kept) -> None:

@@ -1,4 +1,4 @@
-"""The secret stores that the contract is held against, each over its real server. A new kind joins STORES.
+"""The secret stores that the contract is held against, each over its real server. A new kind joins ALL.
 
 A place is one store with the operator's side of it: what others write there, and its outages. Its server, if it has
 one, is started once in a session (`serve`); a place makes corners of its own in it, so that tests do not meet.
@@ -23,14 +23,17 @@ from sidecar.auth.secrets.file import FileStore, FileStoreConfig
 from sidecar.auth.secrets.gcp.store import GcpStore
 from sidecar.auth.secrets.store import SecretStore
 from sidecar.auth.secrets.vault.config import AppRole, VaultAddress, VaultStoreConfig
+from sidecar.auth.secrets.vault.dynamic import DynamicStore
 from sidecar.auth.secrets.vault.store import VaultStore
 from tests.auth.secrets import aws, gcp
 from tests.auth.secrets.scripted import Scripted
 from tests.contract import bao
 from tests.contract.bao import Bao
 from tests.contract.connecting import Connecting
+from tests.contract.dynamic import Engine
 from tests.contract.gate import Gate
 from tests.kit.clock import ManualClock
+from tests.kit.valkey import Valkey
 
 
 def chance() -> float:
@@ -46,6 +49,8 @@ class Place(ABC):
     has_previous: ClassVar[bool] = True  # Whether `fetch_previous` gives the value before the current one.
     has_check_and_set: ClassVar[bool] = True  # Whether of two writers at the same moment exactly one wins.
     slash: ClassVar[str] = "/"  # What stands between the parts of a path.
+    folder_name: ClassVar[str] = "production"  # The first part of a path.
+    is_written: ClassVar[bool] = True  # Whether `write` says what the value is; where not, there is one at least.
 
     def __init__(self, server: Any, folder: Path, clock: ManualClock) -> None:
         self.server = server
@@ -184,6 +189,47 @@ class VaultTwoPlace(_VaultPlace):
         self.server.ask("DELETE", f"{self._mount}/data/{path}")
 
 
+class VaultDynamicPlace(_VaultPlace):
+    """A database engine, which makes users of a Valkey; an operator writes roles there, and no values."""
+
+    name = "vault-dynamic"
+    folder_name = "creds"
+    is_written = False
+
+    def __init__(self, server: Any, folder: Path, clock: ManualClock) -> None:
+        super().__init__(server, folder, clock)
+        self._stack = contextlib.ExitStack()
+
+    async def start(self) -> SecretStore:
+        """Log in by approle, through a gate."""
+        if not hasattr(self, "_gate"):
+            valkey = await asyncio.to_thread(self._stack.enter_context, Valkey.serving())
+            self._engine = Engine(self.server, valkey)
+            self._gate = Gate(self.server.port)
+            await self._gate.open()
+            self._auth = approle(self.server, self._engine.policy(), self.folder)
+        config = VaultStoreConfig(
+            address=VaultAddress.parse(f"http://127.0.0.1:{self._gate.port}"),
+            auth=self._auth,
+            engine="dynamic",
+            mount=self._engine.mount,
+        )
+        return DynamicStore(config, self.clock, chance, Connecting(self.clock), self.note)
+
+    async def write(self, path: str, value: dict[str, Any]) -> None:  # noqa: ARG002 - the engine makes the value
+        """Make a role."""
+        self._engine.role(name=path.removeprefix("creds/"))
+
+    async def remove(self, path: str) -> None:
+        """Delete the role."""
+        self._engine.remove(path)
+
+    async def stop(self) -> None:
+        """Leave nothing open."""
+        await super().stop()
+        await asyncio.to_thread(self._stack.close)
+
+
 def approle(server: Bao, policy: str, folder: Path, namespace: str | None = None, **settings: object) -> AppRole:
     """Make a role, and the file with its secret id."""
     mount = server.auth_method("approle", namespace=namespace)
@@ -315,4 +361,7 @@ def ask(method: str, url: str, body: object = None) -> None:
     urllib.request.urlopen(urllib.request.Request(url, data=content, method=method), timeout=10).close()
 
 
-STORES: list[type[Place]] = [FilePlace, VaultOnePlace, VaultTwoPlace, MotoPlace, MinistackPlace, GcpPlace]
+ALL: list[type[Place]] = [
+    FilePlace, VaultOnePlace, VaultTwoPlace, VaultDynamicPlace, MotoPlace, MinistackPlace, GcpPlace,
+]  # fmt: skip
+STORES = [place for place in ALL if place.is_written]

@@ -350,7 +350,7 @@ async def test_a_mount_that_is_not_there_is_told(opener: Opener, bao: Bao, mount
 
 
 async def test_an_engine_of_another_type_is_told(opener: Opener, bao: Bao) -> None:
-    """Its secrets are leases, which is another thing."""
+    """Nothing lies there to be read."""
     transit = f"transit-{secrets.token_hex(4)}"
     bao.ask("POST", f"sys/mounts/{transit}", {"type": "transit"})
     store = opener.open(approle(bao, bao.policy_for(transit), opener.folder), transit)

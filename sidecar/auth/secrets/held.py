@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 
-from sidecar.auth.secrets.known import Know, Known
+from sidecar.auth.secrets.known import FORGET_AFTER, Know, Known
 from sidecar.auth.secrets.pace import Pace
-from sidecar.auth.secrets.store import SecretStore, StoreFailed
+from sidecar.auth.secrets.store import SecretEnded, SecretStore, StoreFailed
 from sidecar.core.clock import Clock
 from sidecar.core.errors import CredentialUnavailable
 from sidecar.core.secret import Secret, SecretRef
@@ -46,7 +46,7 @@ class Held:
     def on_change(self, listener: Callable[[Secret], None], lost: Callable[[], None] = _nothing) -> Callable[[], None]:
         """Call `listener` with the value now, if there is one, and with each new one; until what is given is called.
 
-        `lost` is called when the last value became too old to be used (`stale_max`).
+        `lost` is called when the last value became too old to be used (`stale_max`), or ended with its lease.
         """
         self._listeners.append(listener)
         self._losses.append(lost)
@@ -72,7 +72,7 @@ class Held:
             listener(secret)
 
     def lose(self) -> None:
-        """Give the last value up: nobody could say for too long whether it still holds."""
+        """Give the last value up: it has ended, or nobody could say for too long whether it still holds."""
         self.secret = None
         self.source_version = ""
         for lost in self._losses:
@@ -159,13 +159,22 @@ class HeldSecrets:
         self.look()
 
     async def close(self, successor: "HeldSecrets | None" = None) -> None:
-        """Let go of the stores' connections and logins, but for those that the successor goes on with."""
+        """Let go of the stores' connections, logins and leases, but for those that the successor goes on with.
+
+        Where there is one, calls under way may still carry what these stores gave, and a lease or a login that is
+        given back takes that away: so a store is closed as late as its values are forgotten, or as the process ends.
+        """
         for task in list(self._reading.values()):
             task.cancel()
         kept = list(successor.stores.values()) if successor is not None else []
-        for store in self.stores.values():
-            if store not in kept:
-                await store.close()
+        closing = [store for store in self.stores.values() if store not in kept]
+        try:
+            if closing and successor is not None:
+                await self._clock.sleep(FORGET_AFTER)
+        finally:
+            tasks = [self._tasks.spawn(store.close(), "secret store") for store in closing]
+            if tasks:
+                await asyncio.wait(tasks)
 
     def _read_ended(self, name: str, task: "asyncio.Task[None]") -> None:
         if self._reading.get(name) is task:
@@ -204,7 +213,7 @@ class HeldSecrets:
                 stored = await store.fetch(path)
         except StoreFailed as failure:
             for held in several:
-                self._failed(held, str(failure))
+                self._failed(held, str(failure), has_ended=isinstance(failure, SecretEnded))
             return False
         for held in several:
             held.confirmed_at = self._clock.now()
@@ -235,7 +244,12 @@ class HeldSecrets:
         held.put(secret)
         self._notice("info", "secret_read", secret=str(held.ref), version=secret.version)
 
-    def _failed(self, held: Held, why: str) -> None:
+    def _failed(self, held: Held, why: str, *, has_ended: bool = False) -> None:
+        if has_ended and held.secret is not None:
+            held.lose()
+            held.problem = why
+            self._notice("error", "secret_ended", secret=str(held.ref), error=why)
+            return
         if why != held.problem:
             held.problem = why
             self._notice("error", "secret_unreadable", secret=str(held.ref), error=why)

@@ -19,6 +19,10 @@ def open_store(
     """Make the store; it connects when it is asked for the first time."""
     if isinstance(config, FileStoreConfig):
         return FileStore(config)
+    if isinstance(config, VaultStoreConfig) and config.engine == "dynamic":
+        from sidecar.auth.secrets.vault.dynamic import DynamicStore  # noqa: PLC0415 - only for who uses it
+
+        return DynamicStore(config, clock, jitter, network, tell)
     if isinstance(config, VaultStoreConfig):
         from sidecar.auth.secrets.vault.store import VaultStore  # noqa: PLC0415 - only for who uses it
 

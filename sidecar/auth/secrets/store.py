@@ -9,6 +9,10 @@ class StoreFailed(Exception):
     """A store could not give a value; the sentence names the store, the path and the reason, never a value."""
 
 
+class SecretEnded(StoreFailed):
+    """There is none now, and one that was read before is no credential any more, however young: its lease is over."""
+
+
 class StoreConflict(StoreFailed):
     """Somebody else wrote in between; read again."""
 

@@ -26,9 +26,9 @@ LINE_MAX = 64 * 1024  # Bytes. No record comes near it.
 
 Kind = Literal[
     "start", "stop", "rotated", "lost",  # Of the audit log itself.
-    "call", "secret_read", "secret_unreadable", "secret_stale", "token_renewed", "token_renewal_failed",
-    "token_dropped", "refresh_token_stored", "refresh_token_replaced", "grant_lost", "login", "circuit_override",
-    "config_loaded", "config_refused",
+    "call", "secret_read", "secret_unreadable", "secret_stale", "secret_ended", "token_renewed",
+    "token_renewal_failed", "token_dropped", "refresh_token_stored", "refresh_token_replaced", "grant_lost", "login",
+    "circuit_override", "config_loaded", "config_refused",
 ]  # fmt: skip
 
 _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}')

@@ -62,6 +62,25 @@ class Plain(msgspec.Struct):
         return "Plain(***)"
 
 
+class Lent(msgspec.Struct):
+    """The answer of an engine that makes credentials; one of another kind has no lease."""
+
+    data: msgspec.Raw
+    lease_id: str = ""
+    lease_duration: float = 0
+    renewable: bool = False
+
+    def __repr__(self) -> str:
+        return "Lent(***)"
+
+
+class Renewed(msgspec.Struct):
+    """The answer to the renewal of a credential's lease."""
+
+    lease_duration: float
+    renewable: bool = False
+
+
 class Version(msgspec.Struct):
     """One version of a value of version 2 of the engine."""
 

@@ -83,10 +83,14 @@ VaultAuth = Kubernetes | AppRole | TokenFile | Jwt
 
 
 class VaultStoreConfig(Section, kw_only=True, tag_field="kind", tag="vault"):
-    """`[secrets.<name>]` with `kind = "vault"`: `<name>:<path>#<field>` names a field of a secret below `mount`."""
+    """`[secrets.<name>]` with `kind = "vault"`: `<name>:<path>#<field>` names a field of a secret below `mount`.
+
+    With `engine = "dynamic"` the path is a role's, `creds/<role>`, and its fields are those of one credential.
+    """
 
     address: VaultAddress
     auth: VaultAuth
+    engine: Literal["kv", "dynamic"] = "kv"  # "dynamic": one that makes a credential for us, with a lease.
     mount: str = "secret"
     kv_version: Literal[1, 2] | None = None  # Absent: the server is asked at each login.
     namespace: str | None = None
@@ -102,6 +106,10 @@ class VaultStoreConfig(Section, kw_only=True, tag_field="kind", tag="vault"):
         if self.namespace is not None and not _is_path(self.namespace):
             wrong.append(("namespace", 'write it without a slash at either end, such as "team/payments"'))
         wrong += [(key, "write a time above 0") for key in ("ttl", "timeout") if getattr(self, key) <= 0]
+        if self.engine == "dynamic" and self.kv_version is not None:
+            wrong.append(
+                ("kv_version", 'an engine that makes credentials has none; leave it out, or write engine = "kv"')
+            )
         if self.stale_max < self.ttl:
             wrong.append(("stale_max", "a value is asked for anew every ttl only; write at least as much as ttl"))
         return wrong

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
@@ -12,7 +12,7 @@ from yarl import URL
 
 from sidecar.auth.network import Network
 from sidecar.auth.secrets.store import StoreFailed
-from sidecar.auth.secrets.vault.config import VaultStoreConfig
+from sidecar.auth.secrets.vault.config import VaultStoreConfig, is_segment
 from sidecar.core.clock import Clock
 from sidecar.core.secret import Secret
 
@@ -167,6 +167,13 @@ class VaultHttp:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `ask` bounds the whole.
                 )
             return self._session
+
+
+def place_of(mount: str, path: str) -> str:
+    """Write a path as it stands in a URL. Raises StoreFailed for one that leads out of the mount."""
+    if not all(map(is_segment, path.split("/"))):
+        raise StoreFailed(f"{mount}/{path} is not a path below the mount; write no empty parts, no . and no ..")
+    return quote(path)
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,11 @@
-"""Login: how the sidecar becomes somebody at Vault, and stays it.
+"""Login: how the sidecar becomes somebody at Vault, stays it, and asks as that.
 
 Made on first use, renewed ahead in the background, made anew when a renewal is capped or refused, or when the server
 has forgotten the token. What proves who we are is read again at each login, since files rotate.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sidecar.auth.secrets.file import read_file
@@ -22,6 +22,10 @@ Notice = Callable[..., None]  # Writes a log line: notice(level, msg, **fields).
 
 REVOKE_MAX = 1.0  # Seconds for saying goodbye. Longer: the token ends with its lease.
 MAY_RENEW_AGAIN = frozenset({429, 502, 503, 504})  # Not a no: the server is busy, sealed or behind a broken proxy.
+
+
+def _nothing() -> None:
+    """Stand in for somebody who made nothing under a login."""
 
 
 class Login:
@@ -42,9 +46,29 @@ class Login:
         self._token: Secret | None = None
         self._lease: Lease | None = None
         self._pause = Pause()
-        self._problem = ""
+        self.problem = ""  # Why the last login failed.
         self._is_closed = False
         self.turns = 0  # Logins so far.
+        self.on_login: Callable[[], None] = _nothing  # What was made under the login before ends with that one.
+
+    @property
+    def life(self) -> Lease | None:
+        """Give the lease of the token in use; the same object while it is the same token."""
+        return self._lease
+
+    async def ask(self, method: str, path: str, doing: str, body: object = None, hide: Iterable[bytes] = ()) -> bytes:
+        """Ask as who we are; when the server has forgotten us, log in anew and ask once more.
+
+        Raises StoreFailed.
+        """
+        token = await self.token()
+        try:
+            return await self._http.ask(method, path, doing=doing, token=token, body=body, hide=hide)
+        except VaultRefused as refused:
+            if refused.status != 403 or not await self.is_gone(token):
+                raise
+        token = await self.token()
+        return await self._http.ask(method, path, doing=doing, token=token, body=body, hide=hide)
 
     async def token(self) -> Secret:
         """Give a token that the server knows, as far as we know. Raises StoreFailed."""
@@ -54,7 +78,7 @@ class Login:
             if (held := self._held()) is not None:
                 return held
             if self._clock.now() < self._pause.ends_at:
-                raise StoreFailed(self._problem)
+                raise StoreFailed(self.problem)
             return await self._log_in()
 
     async def is_gone(self, token: Secret) -> bool:
@@ -74,19 +98,24 @@ class Login:
             self._drop()
         return True
 
-    async def close(self) -> None:
-        """Log out of what we logged in to, as far as the server is there; the lease ends the rest."""
+    async def close(self) -> bool:
+        """Log out of what we logged in to, as far as the server is there; say whether we did.
+
+        The lease ends the rest. With a login ends all that was leased under it.
+        """
         self._is_closed = True
         self._cancel_timer()
         await self._tasks.stop()
         token, self._token = self._token, None
         if token is None or isinstance(self._auth, TokenFile):
-            return
+            return False
         try:
             async with self._clock.timeout_at(self._clock.now() + REVOKE_MAX):
                 await self._http.ask("POST", "auth/token/revoke-self", doing="logging out", token=token)
         except (StoreFailed, TimeoutError) as failure:
             self._notice("debug", "store_logout_failed", store=self._http.address, error=str(failure))
+            return False
+        return True
 
     def _held(self) -> Secret | None:
         if self._lease is None or self._lease.is_over(self._clock.now()):
@@ -101,18 +130,22 @@ class Login:
                 self._take_token(self._auth) if isinstance(self._auth, TokenFile) else self._exchange()
             )
         except StoreFailed as failure:
-            self._problem = str(failure)
+            self.problem = str(failure)
             self._pause.begin(self._clock.now(), self._jitter())
-            self._notice("warning", "store_login_failed", store=self._http.address, error=self._problem)
-            raise StoreFailed(
-                self._problem
-            ) from None  # Not VaultRefused, whose status would be taken for the secret's.
+            self._notice("warning", "store_login_failed", store=self._http.address, error=self.problem)
+            raise StoreFailed(self.problem) from None  # Not VaultRefused, whose status would be taken for the secret's.
         self._pause.end()
-        self._token = token
-        self._lease = Lease(seconds, is_renewable=is_renewable, now=asked_at, chance=self._jitter())
+        self.problem = ""
+        before, self._token = self._token, token
+        chance = self._jitter()
+        if self._lease is not None and before is not None and before.reveal() == token.reveal():
+            self._lease.restart(seconds, is_renewable=is_renewable, now=asked_at, chance=chance)
+        else:
+            self._lease = Lease(seconds, is_renewable=is_renewable, now=asked_at, chance=chance)
         self.turns += 1
         self._notice("info", "store_login", store=self._http.address, method=self._method, lease_s=seconds or None)
         self._set_timer()
+        self.on_login()
         return token
 
     async def _exchange(self) -> tuple[Secret, float, bool]:

@@ -1,4 +1,4 @@
-"""Store: secrets of Vault's key-value engine; version 2 counts its versions, version 1 has none."""
+"""Store: secrets of Vault's key-value engines; version 2 counts its versions, version 1 has none."""
 
 import asyncio
 import hashlib
@@ -12,8 +12,8 @@ from sidecar.auth.network import Network
 from sidecar.auth.secrets.document import fields_of, with_field
 from sidecar.auth.secrets.store import StoreConflict, StoreFailed
 from sidecar.auth.secrets.vault.answers import Metadata, Mounts, Plain, Version, Versioned, Written
-from sidecar.auth.secrets.vault.config import VaultStoreConfig, is_segment
-from sidecar.auth.secrets.vault.http import VaultHttp, VaultRefused
+from sidecar.auth.secrets.vault.config import VaultStoreConfig
+from sidecar.auth.secrets.vault.http import VaultHttp, VaultRefused, place_of
 from sidecar.auth.secrets.vault.login import Login, Notice
 from sidecar.core.clock import Clock
 from sidecar.core.secret import Secret
@@ -100,7 +100,7 @@ class VaultStore:
         doing = f"reading {self._mount}/{path}"
         query = f"?version={number}" if number else ""
         try:
-            answer = await self._ask("GET", f"data/{self._place(path)}{query}", doing)
+            answer = await self._ask("GET", f"data/{place_of(self._mount, path)}{query}", doing)
         except VaultRefused as refused:
             raise self._without_value(path, refused) from None
         value = self._http.read(Versioned, answer, doing).data
@@ -109,7 +109,7 @@ class VaultStore:
     async def _has_other_version(self, path: str, version: str) -> bool:
         doing = f"reading the version of {self._mount}/{path}"
         try:
-            answer = await self._ask("GET", f"metadata/{self._place(path)}", doing)
+            answer = await self._ask("GET", f"metadata/{place_of(self._mount, path)}", doing)
         except VaultRefused as refused:
             if refused.status != 403:
                 raise
@@ -126,7 +126,7 @@ class VaultStore:
         doing = f"writing {self._mount}/{path}"
         body = {"options": {"cas": _number(version)}, "data": msgspec.Raw(document)}
         try:
-            answer = await self._ask("POST", f"data/{self._place(path)}", doing, body, (value,))
+            answer = await self._ask("POST", f"data/{place_of(self._mount, path)}", doing, body, (value,))
         except VaultRefused as refused:
             if refused.status == 400 and b"check-and-set" in refused.body:
                 raise self._conflict(path) from None
@@ -139,7 +139,7 @@ class VaultStore:
     async def _fetch_plain(self, path: str) -> Secret:
         doing = f"reading {self._mount}/{path}"
         try:
-            answer = await self._ask("GET", self._place(path), doing)
+            answer = await self._ask("GET", place_of(self._mount, path), doing)
         except VaultRefused as refused:
             raise self._without_value(path, refused) from None
         document = self._object(self._http.read(Plain, answer, doing).data, path)
@@ -147,7 +147,9 @@ class VaultStore:
 
     async def _put_plain(self, path: str, document: bytes, value: bytes, version: str) -> str:
         await self._stored(path, version)
-        await self._ask("POST", self._place(path), f"writing {self._mount}/{path}", msgspec.Raw(document), (value,))
+        await self._ask(
+            "POST", place_of(self._mount, path), f"writing {self._mount}/{path}", msgspec.Raw(document), (value,)
+        )
         stored = await self._fetch_plain(path)
         if stored.version != self._digest(document):
             raise self._conflict(path)
@@ -194,7 +196,7 @@ class VaultStore:
     async def _ask_version(self) -> int:
         doing = f"asking which engine is mounted at {self._mount}"
         try:
-            answer = await self._ask_whole("GET", f"sys/internal/ui/mounts/{quote(self._mount)}", doing)
+            answer = await self._login.ask("GET", f"sys/internal/ui/mounts/{quote(self._mount)}", doing)
         except VaultRefused as refused:
             if refused.status != 403:
                 raise
@@ -206,33 +208,12 @@ class VaultStore:
         if mount.type not in _KV:
             raise StoreFailed(
                 f"{self._mount} at {self._http.address} is an engine of the type {mount.type}; secrets are read from"
-                " kv engines"
+                ' kv engines; for one that makes credentials write engine = "dynamic"'
             )
         return 2 if mount.options is not None and mount.options.version == "2" else 1
 
     async def _ask(self, method: str, path: str, doing: str, body: object = None, hide: Iterable[bytes] = ()) -> bytes:
-        return await self._ask_whole(method, f"{quote(self._mount)}/{path}", doing, body, hide)
-
-    async def _ask_whole(
-        self, method: str, path: str, doing: str, body: object = None, hide: Iterable[bytes] = ()
-    ) -> bytes:
-        """Ask as who we are; when the server has forgotten us, log in anew and ask once more."""
-        token = await self._login.token()
-        try:
-            return await self._http.ask(method, path, doing=doing, token=token, body=body, hide=hide)
-        except VaultRefused as refused:
-            if refused.status != 403 or not await self._login.is_gone(token):
-                raise
-        token = await self._login.token()
-        return await self._http.ask(method, path, doing=doing, token=token, body=body, hide=hide)
-
-    def _place(self, path: str) -> str:
-        """Write a path as it stands in a URL. Raises StoreFailed for one that leads out of the mount."""
-        if not all(map(is_segment, path.split("/"))):
-            raise StoreFailed(
-                f"{self._mount}/{path} is not a path below the mount; write no empty parts, no . and no .."
-            )
-        return quote(path)
+        return await self._login.ask(method, f"{quote(self._mount)}/{path}", doing, body, hide)
 
     def _object(self, data: msgspec.Raw, path: str) -> bytes:
         document = bytes(data)

@@ -75,6 +75,12 @@ def test_times_have_to_make_sense() -> None:
     assert problems() == []
 
 
+def test_an_engine_that_makes_credentials_has_no_version() -> None:
+    """Only key-value engines have one."""
+    assert problems(engine="dynamic", kv_version=2) == ["kv_version"]
+    assert problems(engine="dynamic", mount="database") == []
+
+
 def test_a_vault_is_inside_the_own_network_as_a_rule() -> None:
     """Other than a vendor; metadata addresses are denied all the same."""
     assert VaultStoreConfig(address=VaultAddress.parse("https://vault:8200"), auth=AUTH).allow_private

@@ -36,7 +36,7 @@ def test_a_lease_of_nothing_never_ends() -> None:
 def test_what_is_not_renewable_is_made_anew_ahead() -> None:
     """Batch tokens live once; the new login is there before the old one ends."""
     made = lease(is_renewable=False)
-    assert made.next_step == "login"
+    assert made.next_step == "replace"
     assert made.due_at < made.expires_at
 
 
@@ -49,7 +49,7 @@ def test_a_renewal_begins_the_life_anew() -> None:
     assert made.next_step == "renew"
 
 
-@pytest.mark.parametrize(("granted", "step"), [(0.95 * HOUR, "renew"), (0.8 * HOUR, "login"), (5.0, "login")])
+@pytest.mark.parametrize(("granted", "step"), [(0.95 * HOUR, "renew"), (0.8 * HOUR, "replace"), (5.0, "replace")])
 def test_a_capped_renewal_leads_to_a_new_login(granted: float, step: str) -> None:
     """At its maximum a token gets less and less; whoever renews on comes to its end in ever smaller steps."""
     made = lease()
@@ -62,16 +62,29 @@ def test_a_renewal_that_gives_nothing_is_a_refusal() -> None:
     """0 means for ever only where it was so from the start."""
     made = lease()
     made.renewed(0, is_renewable=True, now=2000.0, chance=0.0)
-    assert made.next_step == "login"
+    assert made.next_step == "replace"
     assert made.due_at == 2000
     assert made.expires_at == 1000 + HOUR
+
+
+def test_one_that_another_renewed_begins_anew_and_stays_what_it_is() -> None:
+    """An agent keeps its token; what was made under it goes on."""
+    made = lease(60)
+    made.failed(1050.0, chance=0.5)
+    made.restart(HOUR, is_renewable=True, now=1100.0, chance=0.0)
+    assert (made.seconds, made.next_step, made.due_at, made.expires_at) == (
+        HOUR,
+        "renew",
+        1100 + 0.6 * HOUR,
+        1100 + HOUR,
+    )
 
 
 def test_a_refused_renewal_leads_to_a_login_at_once() -> None:
     """What is held may be good until its end, or not; nobody waits to see."""
     made = lease()
     made.refused(2000.0)
-    assert (made.next_step, made.due_at) == ("login", 2000.0)
+    assert (made.next_step, made.due_at) == ("replace", 2000.0)
 
 
 def test_failures_put_the_step_off_and_leave_the_end_where_it_is() -> None:
