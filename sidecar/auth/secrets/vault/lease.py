@@ -9,6 +9,7 @@ NEVER = float("inf")
 RENEW_FROM = 0.6  # The share of its life after which it is renewed ...
 RENEW_SPREAD = 0.2  # ... and the share over which the pods of one rollout are spread from there.
 CAPPED_BELOW = 0.9  # A renewal that gives less than this share of the first life ran into the server's maximum.
+REST_MIN = 50.0  # Seconds. What a capped renewal leaves below this is not used up: a fifth of it is no time to replace.
 PAUSE_MIN = 1.0
 PAUSE_MAX = 60.0  # After refusals in a row. Vault locks a role out for a quarter of an hour after five quick ones.
 
@@ -62,6 +63,8 @@ class Lease:
             return
         is_capped = seconds < self.seconds * CAPPED_BELOW
         self._begin(seconds, is_renewable=is_renewable and not is_capped, now=now, chance=chance)
+        if is_capped and seconds < REST_MIN:
+            self.refused(now)
 
     def refused(self, now: float) -> None:
         """Note that the server will not renew: a new one is due at once."""

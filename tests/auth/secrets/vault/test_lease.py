@@ -1,6 +1,6 @@
 import pytest
 
-from sidecar.auth.secrets.vault.lease import NEVER, PAUSE_MAX, Lease, Pause
+from sidecar.auth.secrets.vault.lease import NEVER, PAUSE_MAX, REST_MIN, Lease, Pause
 
 HOUR = 3600.0
 
@@ -49,13 +49,23 @@ def test_a_renewal_begins_the_life_anew() -> None:
     assert made.next_step == "renew"
 
 
-@pytest.mark.parametrize(("granted", "step"), [(0.95 * HOUR, "renew"), (0.8 * HOUR, "replace"), (5.0, "replace")])
+@pytest.mark.parametrize(("granted", "step"), [(0.95 * HOUR, "renew"), (0.8 * HOUR, "replace"), (60.0, "replace")])
 def test_a_capped_renewal_leads_to_a_new_login(granted: float, step: str) -> None:
     """At its maximum a token gets less and less; whoever renews on comes to its end in ever smaller steps."""
     made = lease()
     made.renewed(granted, is_renewable=True, now=2000.0, chance=0.0)
     assert made.next_step == step
     assert 2000 < made.due_at < made.expires_at == 2000 + granted
+
+
+def test_a_rest_that_is_short_is_not_used_up() -> None:
+    """Who holds what it made hears of a new one a second or two later, and gives the old one up a little ahead."""
+    made = lease()
+    made.renewed(REST_MIN - 1, is_renewable=True, now=2000.0, chance=0.0)
+    assert (made.next_step, made.due_at, made.expires_at) == ("replace", 2000.0, 2000 + REST_MIN - 1)
+    short = lease(10)
+    short.renewed(10, is_renewable=True, now=1007.0, chance=0.0)
+    assert (short.next_step, short.due_at) == ("renew", 1013.0)
 
 
 def test_a_renewal_that_gives_nothing_is_a_refusal() -> None:
