@@ -295,8 +295,8 @@ async def test_nothing_is_written_to_an_engine(opener: Opener, engine: Engine) -
 
 
 async def test_a_user_goes_on_over_renewals_and_past_the_roles_maximum(opener: Opener, engine: Engine) -> None:
-    """In real time: a lease of 2 s, 5 s at most. Name and password are of one user at every moment, and let in."""
-    path, clock, tasks = engine.role("2s", "5s"), SystemClock(), Tasks()
+    """In real time: a lease of 4 s, 7 s at most. Name and password are of one user at every moment, and let in."""
+    path, clock, tasks = engine.role("4s", "7s"), SystemClock(), Tasks()
     store = opener.open(clock)
     store.poll_s = LOOK_EVERY  # As short beside the lease as a second is beside one of a minute.
     held = HeldSecrets({"db": store}, opener._note, Redactor().know, clock, Metrics(), tasks)
@@ -313,13 +313,13 @@ async def test_a_user_goes_on_over_renewals_and_past_the_roles_maximum(opener: O
         return engine.works({"username": username, "password": password})
 
     tried = 0
-    while len(users) < 3:
+    while len(users) < 2:
         held.look()
         assert await asyncio.to_thread(is_let_in), f"after {tried} times; {opener.notices}"
         tried += 1
         await pause()
     assert tried > 50
-    assert opener.count("store_lease_renewed") >= 2
+    assert opener.count("store_lease_renewed") >= 1
     assert lost == []
     assert all(username.version == password.version for username, password in pairs)
     parts.release()
