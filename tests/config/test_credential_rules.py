@@ -131,6 +131,21 @@ def test_secrets_that_go_over_plain_http_are_warned_of(text: str, path: str) -> 
     assert warned(text) == []
 
 
+@pytest.mark.parametrize("where", ["", ROUTE])
+def test_a_refresh_token_lies_where_it_can_be_replaced(where: str) -> None:
+    """An engine that makes credentials takes none."""
+    auth = (
+        'auth = {{ kind = "oauth2_refresh_token", client_id = "c", client_auth = "none",'
+        ' token_url = "https://id.crm.example", refresh_token = "{}:creds/r#token" }}\n'
+    )
+    stores = STORES + STORES[STORES.index("[secrets.main]") : STORES.index("[secrets.aws]")].replace("main", "made")
+    stores = stores.rstrip() + '\nengine = "dynamic"\nmount = "database"\n'
+    place = f"services.crm{'.routes.a' if where else ''}.auth.refresh_token"
+    text = stores + SERVICE + where
+    assert "nothing can be written" in refused(text + auth.format("made"))[place]
+    assert warned(text + auth.format("main")) == []
+
+
 def test_zero_is_a_length_where_it_means_something() -> None:
     """The audit log may be forced to disk after each batch."""
     assert warned('[audit]\nfile = "/a"\nsync_every = "0s"\n') == []

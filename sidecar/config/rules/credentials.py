@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sidecar.auth.oauth.config import TokenRequest
+from sidecar.auth.oauth.config import RefreshToken, TokenRequest
 from sidecar.auth.secrets.file import FileStoreConfig
 from sidecar.auth.secrets.gcp.config import GcpStoreConfig
 from sidecar.auth.secrets.opening import SecretStoreConfig
@@ -24,6 +24,7 @@ def credentials(config: Config) -> Iterator[Problem]:
     yield from _stores(config)
     yield from _shared_paths(config)
     for name, entry in config.services.items():
+        yield from _refresh_tokens(f"services.{name}", entry, config)
         yield from _certificates(f"services.{name}", entry)
         yield from _token_urls(f"services.{name}", entry)
 
@@ -37,15 +38,33 @@ def _stores(config: Config) -> Iterator[Problem]:
             yield _readable(f"secrets.{name}.endpoint", "secrets and the login")
 
 
+def _refresh_tokens(path: str, entry: ServiceEntry, config: Config) -> Iterator[Problem]:
+    """Hold a refresh token to a store that can be written: the vendor may replace it at each use."""
+    for place, service in _with_own_auth(path, entry):
+        if not isinstance(service.auth, RefreshToken):
+            continue
+        store = config.secrets.get(service.auth.refresh_token.store)
+        if isinstance(store, VaultStoreConfig) and store.engine == "dynamic":
+            yield Problem(
+                f"{place}.auth.refresh_token",
+                "nothing can be written to an engine that makes credentials; name a place in a store of another kind",
+                because=("secrets",),
+            )
+
+
 def _token_urls(path: str, entry: ServiceEntry) -> Iterator[Problem]:
     """Warn of a token endpoint that is asked over plain http; of a route, only of its own."""
-    own = [(f"{path}.routes.{route.name}", route.config) for route in entry.routes]
-    own = [(place, service) for place, service in own if service.auth != entry.config.auth]
-    for place, service in [(path, entry.config), *own]:
+    for place, service in _with_own_auth(path, entry):
         if isinstance(service.auth, TokenRequest) and _is_open(service.auth.token_url):
             yield _readable(f"{place}.auth.token_url", "the client's secret and the tokens")
         elif isinstance(service.auth, GithubApp) and _is_open(service.auth.api_base):
             yield _readable(f"{place}.auth.api_base", "the tokens")
+
+
+def _with_own_auth(path: str, entry: ServiceEntry) -> list[tuple[str, ServiceConfig]]:
+    """Give the service, and the routes whose `auth` is another one."""
+    own = [(f"{path}.routes.{route.name}", route.config) for route in entry.routes]
+    return [(path, entry.config), *((place, service) for place, service in own if service.auth != entry.config.auth)]
 
 
 def _is_open(url: str) -> bool:
