@@ -214,7 +214,7 @@ class VaultDynamicPlace(_VaultPlace):
             engine="dynamic",
             mount=self._engine.mount,
         )
-        return DynamicStore(config, self.clock, chance, Connecting(self.clock), self.note)
+        return DynamicStore(config, self.clock, chance, Connecting(self.clock).network, self.note)
 
     async def write(self, path: str, value: dict[str, Any]) -> None:  # noqa: ARG002 - the engine makes the value
         """Make a role."""

@@ -60,7 +60,7 @@ class Opener:
             engine="dynamic",
         )
         clock = clock or self.clock
-        store = DynamicStore(config, clock, chance, Connecting(clock), self._note)
+        store = DynamicStore(config, clock, chance, Connecting(clock).network, self._note)
         self._stack.push_async_callback(store.close)
         return store
 

@@ -92,7 +92,7 @@ async def staged(folder: Path, clock: ManualClock, script: Any = None) -> AsyncI
         config = VaultStoreConfig(
             address=VaultAddress.parse(vendor.url), auth=TokenFile(token_file=file), engine="dynamic", mount="database"
         )
-        store = DynamicStore(config, clock, lambda: 0.5, Connecting(clock), notices)
+        store = DynamicStore(config, clock, lambda: 0.5, Connecting(clock).network, notices)
         try:
             yield Stage(store, engine, Path(file), notices, clock)
         finally:
