@@ -23,9 +23,10 @@ handed over by `app.py`.
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each
                   credential of a pool) service.py (a service's config) running.py (a service at work) way.py (its
-                  connections) shared.py (what all stand on) policies.py (a service's machines) machines.py (kept over
-                  reloads)
-      idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body)
+                  connections) gather.py (an answer in hand) shared.py (what all stand on) policies.py (a service's
+                  machines) machines.py (kept over reloads)
+      idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
+                       once.py (the answer, repeated) keeper.py record.py
       coalesce/        config.py layer.py likeness.py (which calls are equal) flight.py (one that is shared)
       retry/           config.py layer.py backoff.py budget.py replay.py
       hedge/           config.py layer.py race.py

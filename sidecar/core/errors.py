@@ -98,6 +98,32 @@ class HeadersTooLarge(SidecarError):
     code, status, title, proxy_error = "headers_too_large", 431, "Headers too large", "http_request_denied"
 
 
+# What a key of the app's stands for already (draft-ietf-httpapi-idempotency-key-header, section 2.7).
+
+
+class IdempotencyInFlight(SidecarError):
+    """The first call with this key has not ended."""
+
+    code, status, title, proxy_error = (
+        "idempotency_in_flight",
+        409,
+        "The first call is in flight",
+        "http_request_denied",
+    )
+
+
+class IdempotencyNotKept(SidecarError):
+    """The call was done, and its answer is not there to be repeated."""
+
+    code, status, title, proxy_error = "idempotency_not_kept", 409, "The answer was not kept", "http_request_denied"
+
+
+class IdempotencyMismatch(SidecarError):
+    """The key was used for another body."""
+
+    code, status, title, proxy_error = "idempotency_mismatch", 422, "The key is taken", "http_request_denied"
+
+
 # What we cannot take now.
 
 

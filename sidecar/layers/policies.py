@@ -9,6 +9,7 @@ from sidecar.layers.bulkhead.bulkhead import Bulkhead
 from sidecar.layers.circuit_breaker.breaker import Breaker
 from sidecar.layers.circuit_breaker.report import Report
 from sidecar.layers.entitling import Entitlement
+from sidecar.layers.idempotency.keeper import Keeper
 from sidecar.layers.idempotency.key import uuid
 from sidecar.layers.machines import Machines
 from sidecar.layers.observe import Observer
@@ -53,6 +54,7 @@ class Policies:
             limits=self._limits(config) if entitlement.pool is None else None,
             limits_of=partial(self._limits, config),
             bulkhead=self._bulkhead(config),
+            keeper=self._keeper(config),
             clock=shared.clock,
             tasks=shared.tasks,
             jitter=shared.jitter,
@@ -75,6 +77,11 @@ class Policies:
     def notable(self) -> frozenset[bytes]:
         """Lower-case names of the fields in answers that tell of limits, of all routes."""
         return frozenset[bytes]().union(*(interpreter.names for _, interpreter in self.machines.all(Interpreter)))
+
+    async def close(self) -> None:
+        """Finish what is being written, as the process ends."""
+        for _, keeper in self.machines.all(Keeper):
+            await keeper.close()
 
     def retire(self) -> None:
         """Take the gauges down."""
@@ -102,6 +109,7 @@ class Policies:
             "announced": [_scoped(scope, announced.snapshot(now), "of") for scope, announced in all_of(Announced)],
             "bulkhead": [bulkhead.snapshot(now) for _, bulkhead in all_of(Bulkhead)],
             "retry": [budget.snapshot(now) for _, budget in all_of(Budget)],
+            "idempotency": [keeper.snapshot() for _, keeper in all_of(Keeper)],
         }
         return {name: several[0] if len(several) == 1 else several for name, several in shown.items() if several}
 
@@ -189,6 +197,16 @@ class Policies:
         if not section:
             return None
         return self.machines.get(Bulkhead, section, lambda: Bulkhead(section, self._shared.clock.now()))
+
+    def _keeper(self, config: ServiceConfig) -> Keeper | None:
+        if not config.idempotency or config.idempotency.replay is None:
+            return None
+        shared = self._shared
+        count = partial(self._count, "sidecar_idempotency_total")
+        # One for the service, whatever the sections say: a call that began before a reload is under way after it.
+        return self.machines.get(
+            Keeper, None, lambda: Keeper(self._service, shared.store, shared.clock, shared.tell, count)
+        )
 
     def _counter(self, metric: str, *words: str) -> Counter:
         return self._shared.metrics.counter(metric, self._service, *words)

@@ -97,6 +97,7 @@ class Service:
 
     async def close(self) -> None:
         """Finish what must not be cut off, as the process ends."""
+        await self.policies.close()
         await self._entitling.close()
 
     def retire(self, kept: Container[int] = ()) -> None:

@@ -7,7 +7,7 @@ body_bound   the same for one call
 access       least privilege: what is not allowed stops before anything is done with it
 rewrite      the app's addresses outwards
 transform    the vendor's shape inwards, the app's shape outwards
-idempotency  one key per logical operation, the same on every attempt
+idempotency  one key per logical operation, the same on every attempt; what was done before is answered from here
 coalesce     equal reads at the same time share one call
 retry        all below happens once per attempt
 hedge        a second attempt beside a late one passes all below like the first
@@ -23,6 +23,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sidecar.auth.pool import PooledCredential
+from sidecar.auth.signing.config import Passthrough
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.clock import Clock
 from sidecar.core.recent import Recent
@@ -45,7 +46,9 @@ from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.hedge.layer import Hedges, Lateness, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.idempotency.field import FieldPlace
+from sidecar.layers.idempotency.keeper import Keeper
 from sidecar.layers.idempotency.layer import idempotency
+from sidecar.layers.idempotency.once import NOT_FINAL, Keyed, OnceRules, once
 from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
 from sidecar.layers.lanes import Lane, Lanes
 from sidecar.layers.observe import Observer, observe
@@ -85,6 +88,7 @@ class Parts(NamedTuple):
     limits: Limits | None
     limits_of: Callable[[str], Limits | None]  # The same for one credential of a pool, by its name.
     bulkhead: Bulkhead | None
+    keeper: Keeper | None  # Of answers that are repeated.
     clock: Clock
     tasks: Tasks
     jitter: Callable[[], float]
@@ -104,7 +108,7 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         access(config.allow) if config.allow is not None else None,
         rewrite(_rewriter(config), has_bodies=config.rewrite_urls == "body") if config.rewrite_urls else None,
         transform(config.headers, config.response_headers, config.api_version, config.forward),
-        _idempotency(config.idempotency, parts) if config.idempotency else None,
+        _idempotency(config.idempotency, config, parts) if config.idempotency else None,
         _coalesce(config.coalesce, parts) if config.coalesce else None,
         _retry(config.retry, parts) if config.retry else None,
         _counted(parts) if config.hedge and not config.retry else None,
@@ -208,10 +212,28 @@ def _circuit_breaker(config: CircuitBreakerConfig, parts: Parts) -> Layer:
     return circuit_breaker(config, parts.breaker, parts.recent, parts.clock)
 
 
-def _idempotency(config: IdempotencyConfig, parts: Parts) -> Layer:
+def _idempotency(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Layer:
     return idempotency(
-        _place(config, parts.clock), frozenset(config.methods), config.key_max, parts.make_key, parts.tell
+        _place(section, parts.clock),
+        frozenset(section.methods if section.has_place else ()),
+        section.key_max,
+        parts.make_key,
+        parts.tell,
+        _once(section, config, parts) if section.replay is not None else None,
     )
+
+
+def _once(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Callable[[Handler], Keyed]:
+    assert parts.keeper is not None
+    assert section.replay is not None
+    retried = config.retry.statuses | config.retry.unprocessed if config.retry else frozenset[int]()
+    own = frozenset(name.lower().encode() for name in config.forward)
+    if isinstance(config.auth, Passthrough):
+        own |= {b"authorization"}
+    rules = OnceRules(
+        float(section.replay), section.wait, int(section.body_max), int(section.answer_max), NOT_FINAL | retried, own
+    )
+    return once(rules, parts.keeper, parts.clock, parts.jitter)
 
 
 def _place(config: IdempotencyConfig, clock: Clock) -> Place:
@@ -219,7 +241,8 @@ def _place(config: IdempotencyConfig, clock: Clock) -> Place:
         return HeaderPlace(config.header)
     if config.query is not None:
         return QueryPlace(config.query)
-    assert config.field is not None
+    if config.field is None:
+        return HeaderPlace("Idempotency-Key")
     return FieldPlace(config.field, int(config.body_max), clock)
 
 

@@ -44,6 +44,10 @@ TABLE = (
     Row("sidecar_bulkhead_in_use", "gauge", ("service",), "Slots taken, each until the last byte.", max),
     Row("sidecar_bulkhead_slots", "gauge", ("service",), "Slots there are; fewer than configured when adaptive.", max),
     Row("sidecar_bulkhead_waiting", "gauge", ("service",), "Attempts that wait for a slot.", max),
+    Row(
+        "sidecar_idempotency_total", "counter", ("service", "result"),
+        "Calls with a key of the app's, where answers are repeated: what became of them.",
+    ),
     Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
     Row("sidecar_token_renewals_total", "counter", ("service", "result"),
         "Tokens asked for: success or failure; shared, when another pod had it.",

@@ -295,3 +295,19 @@ def test_slots_without_connections_are_warned_of(service: str, warned: list[str]
     problems = check(read_text(SERVICE + service))
     assert [problem.path for problem in problems] == warned
     assert all(problem.is_warning for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (f'{SERVICE}idempotency = {{ replay = "24h" }}', ["services.crm.idempotency.replay"]),
+        (f'[store]\nkind = "sqlite"\n{SERVICE}idempotency = {{ replay = "24h" }}', []),
+        (f'{SERVICE}idempotency = {{ header = "Idempotency-Key" }}', []),
+        (f'{SERVICE}{ROUTE}idempotency = {{ replay = "24h" }}', ["services.crm.routes.a.idempotency.replay"]),
+    ],
+)
+def test_answers_that_a_restart_would_forget_are_warned_of(text: str, warned: list[str]) -> None:
+    """Whoever writes 24 h means them over a rollout, too."""
+    problems = check(read_text(text))
+    assert [problem.path for problem in problems] == warned
+    assert all(problem.is_warning for problem in problems)

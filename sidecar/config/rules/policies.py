@@ -7,6 +7,7 @@ from sidecar.config.problem import Problem
 from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.rate_limit.limiter import BURST_SHARE
 from sidecar.layers.service import ServiceConfig
+from sidecar.store.config import StoreConfig
 
 
 def limits(config: ServiceConfig, pod: SidecarSection) -> Iterator[Problem]:
@@ -40,5 +41,16 @@ def slots(config: ServiceConfig) -> Iterator[Problem]:
         yield Problem(
             "bulkhead.slots",
             f"{section.slots} attempts at once never are, with pool.connections_max = {most}; raise both",
+            is_warning=True,
+        )
+
+
+def replays(config: ServiceConfig, store: StoreConfig) -> Iterator[Problem]:
+    """Warn of answers that are to be repeated for a day, and are forgotten with the process."""
+    if config.idempotency and config.idempotency.replay is not None and store.kind == "memory":
+        yield Problem(
+            "idempotency.replay",
+            "the store is in memory, so answers are forgotten when the process ends, and no other pod knows them;"
+            ' write [store] with kind = "sqlite" or "valkey"',
             is_warning=True,
         )

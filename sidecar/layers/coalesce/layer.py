@@ -8,19 +8,15 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from sidecar.core.body import Headers
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.clock import Clock
 from sidecar.core.errors import DeadlineExceeded, SidecarError
-from sidecar.core.headers import find
 from sidecar.core.tasks import Tasks
 from sidecar.layers.coalesce.flight import Flight, Told, Waiter
 from sidecar.layers.coalesce.likeness import Key, Likeness
+from sidecar.layers.gather import has_whole_body
 from sidecar.telemetry.metrics import Counter
 
-# Seconds that a body which does not say its length may take to end; after it, it is taken for a stream.
-GATHER_MAX = 1.0
-_STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"multipart/x-mixed-replace")
 _STEP = "waiting for the answer to an equal call"
 
 
@@ -106,7 +102,8 @@ class CoalesceLayer:
         """Make the call, and tell those who wait."""
         try:
             reply = await self._inner(flight.child)
-            content = await self._gather(reply, flight.child.deadline_at)
+            is_whole = await has_whole_body(reply, self._body_max, flight.child.deadline_at, self._clock)
+            content = reply.body.take_all() if is_whole else None
         except SidecarError as error:
             flight.fail(error, self._clock.now())
         except Exception as fault:  # The exchange of the call that takes it writes the line about it.
@@ -125,27 +122,6 @@ class CoalesceLayer:
         self._forget(flight)
         flight.give_up()
         self._counter.value += flight.shared
-
-    async def _gather(self, reply: Reply, deadline_at: float) -> bytes | None:
-        """Give the whole body; None, with nothing taken, when it is a stream, too long, or broke off."""
-        body = reply.body
-        if reply.tunnel is not None or _is_stream(reply.headers):
-            return None
-        if body.length is not None and body.length > self._body_max:
-            return None
-        if not body.is_complete:
-            until = deadline_at if body.length is not None else min(deadline_at, self._clock.now() + GATHER_MAX)
-            try:
-                async with self._clock.timeout_at(until):
-                    await body.ahead(self._body_max + 1)
-            except TimeoutError:
-                return None
-        return body.take_all() if body.received_bytes <= self._body_max else None
-
-
-def _is_stream(headers: Headers) -> bool:
-    kind = find(headers, b"content-type")
-    return kind is not None and kind.lower().startswith(_STREAMS)
 
 
 def coalesce(

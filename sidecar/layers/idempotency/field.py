@@ -7,9 +7,9 @@ import msgspec
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call
 from sidecar.core.clock import Clock
-from sidecar.core.errors import DeadlineExceeded
 from sidecar.core.headers import find, find_all
 from sidecar.layers.idempotency.places import NoPlace, without_standard
+from sidecar.layers.idempotency.receiving import receive
 
 _STEP = "receiving the request's body, for its idempotency key"
 # What these say of the body would not be true any more (RFC 1864, RFC 3230, RFC 9530).
@@ -58,9 +58,8 @@ class FieldPlace:
         if call.body is NO_BODY:
             raise NoPlace("the request has no body")
         _check_head(call)
-        await self._receive(call)
         body = call.body
-        if body.is_failed or not body.is_complete or body.received_bytes > self._bytes_max:
+        if not await receive(call, self._bytes_max, self._clock, _STEP):
             raise NoPlace("the request's body is over idempotency.body_max, or broke off")
         if body.trailers:
             raise NoPlace("the request's body has trailers, which may tell about its bytes")
@@ -68,18 +67,6 @@ class FieldPlace:
             return _decode(await body.ahead(self._bytes_max))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise NoPlace("the request's body is not a JSON object") from None
-
-    async def _receive(self, call: Call) -> None:
-        """Wait for the body's last byte, or for one too many."""
-        body = call.body
-        if body.is_complete or (body.length is not None and body.length > self._bytes_max):
-            return
-        call.step = _STEP
-        try:
-            async with self._clock.timeout_at(call.deadline_at):
-                await body.ahead(self._bytes_max + 1)
-        except TimeoutError:
-            raise DeadlineExceeded(f"the call's time is used up; the step was: {_STEP}", is_ours=True) from None
 
 
 def _check_head(call: Call) -> None:

@@ -1,6 +1,7 @@
 """Idempotency: gives an unsafe call its key, so that a vendor which sees it twice does the thing once.
 
-It stands outside of `retry`, so the key is the same on every attempt. Without a key such a call gets one attempt.
+It stands outside of `retry`, so the key is the same on every attempt. Without a key such a call gets one attempt. With
+`replay` (once.py) a call with a key of the app's own is remembered.
 """
 
 from collections.abc import Callable
@@ -8,13 +9,14 @@ from collections.abc import Callable
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.headers import find
 from sidecar.layers.idempotency.key import fitted, one_of
+from sidecar.layers.idempotency.once import Keyed
 from sidecar.layers.idempotency.places import STANDARD, NoPlace, Place
 
 
 class IdempotencyLayer:
     """Puts the key into the vendor's place, and tells it to the app in the answer."""
 
-    __slots__ = ("_inner", "_key_max", "_make_key", "_methods", "_place", "_tell")
+    __slots__ = ("_inner", "_key_max", "_make_key", "_methods", "_once", "_place", "_tell")
 
     def __init__(
         self,
@@ -24,6 +26,7 @@ class IdempotencyLayer:
         make_key: Callable[[], str],
         tell: Callable[..., None],
         inner: Handler,
+        once: Keyed | None = None,
     ) -> None:
         self._place = place
         self._methods = methods
@@ -31,38 +34,51 @@ class IdempotencyLayer:
         self._make_key = make_key
         self._tell = tell
         self._inner = inner
+        self._once = once  # Around `inner`, for calls with a key of the app's.
 
     async def __call__(self, call: Call) -> Reply:
         """Send the call with its key. Raises BadRequest for a key that the vendor would not take."""
+        own: bytes | None = None
         if (call.method in self._methods or call.idempotency_key is not None) and call.upgrade is None:
+            sent = call.idempotency_key
             try:
-                await self._give_key(call)
+                own = await self._give_key(call)
             except NoPlace as reason:
-                # The vendor will see no key, so nobody below may believe that it would.
-                call.idempotency_key = None
+                # The vendor will see no key, so nobody below may believe that it would. Here it holds all the same.
+                call.idempotency_key, own = None, sent
                 self._tell("debug", "idempotency_key_not_put", service=call.service, why=str(reason))
-        reply = await self._inner(call)
+        reply = await (self._inner(call) if own is None or self._once is None else self._once(call, own))
         key = call.idempotency_key
         if key is not None and find(reply.headers, STANDARD) is None:
             reply.headers = [*reply.headers, (b"Idempotency-Key", key)]
         return reply
 
-    async def _give_key(self, call: Call) -> None:
-        """Keep the app's key; make one where a key is due and the app sent none."""
+    async def _give_key(self, call: Call) -> bytes | None:
+        """Keep the app's key, and give it; make one where a key is due and the app sent none."""
         keys = await self._place.look(call)
         if call.idempotency_key is not None:
             keys.append(call.idempotency_key)
-        key = one_of(keys, self._key_max)
-        if key is None:
-            if call.method not in self._methods:
-                return
-            key = fitted(self._make_key(), self._key_max)
+        own = one_of(keys, self._key_max)
+        if own is None and call.method not in self._methods:
+            return None
+        key = own or fitted(self._make_key(), self._key_max)
         self._place.put(call, key)
         call.idempotency_key = key
+        return own
 
 
 def idempotency(
-    place: Place, methods: frozenset[str], key_max: int, make_key: Callable[[], str], tell: Callable[..., None]
+    place: Place,
+    methods: frozenset[str],
+    key_max: int,
+    make_key: Callable[[], str],
+    tell: Callable[..., None],
+    once: Callable[[Handler], Keyed] | None = None,
 ) -> Layer:
-    """Give calls with one of `methods` a key in `place`; `make_key` gives a fresh UUID."""
-    return lambda inner: IdempotencyLayer(place, methods, key_max, make_key, tell, inner)
+    """Give calls with one of `methods` a key in `place`; `make_key` gives a fresh UUID, `once` remembers answers."""
+
+    def around(inner: Handler) -> Handler:
+        keyed = once(inner) if once is not None else None
+        return IdempotencyLayer(place, methods, key_max, make_key, tell, inner, keyed)
+
+    return around

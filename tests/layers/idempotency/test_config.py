@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.units import Size
+from sidecar.core.units import Duration, Size
 from sidecar.layers.idempotency.config import IdempotencyConfig
 
 
@@ -12,6 +12,13 @@ from sidecar.layers.idempotency.config import IdempotencyConfig
 def test_one_place_is_enough(place: dict[str, str]) -> None:
     """All else has a default."""
     assert IdempotencyConfig(**place).problems() == []  # type: ignore[arg-type]
+
+
+def test_replay_needs_no_place() -> None:
+    """The app's key goes on as it is, and none is made."""
+    section = IdempotencyConfig(replay=Duration(60), wait=True)
+    assert section.problems() == []
+    assert not section.has_place
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,11 @@ def test_one_place_is_enough(place: dict[str, str]) -> None:
         ({"field": "nonce", "body_max": Size(0)}, "body_max", "1MiB"),
         ({"field": "nonce", "methods": ("post",)}, "methods", "capitals"),
         ({"field": "nonce", "methods": ()}, "methods", "no method"),
+        ({"header": "X-Key", "query": "key", "replay": Duration(60)}, "header", "exactly one"),
+        ({"replay": Duration(0)}, "replay", "24h"),
+        ({"field": "nonce", "wait": True}, "wait", "replay"),
+        ({"field": "nonce", "answer_max": Size(1)}, "answer_max", "replay"),
+        ({"replay": Duration(60), "answer_max": Size(2**30)}, "answer_max", "16MiB"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(section: dict[str, Any], field: str, sentence: str) -> None:
