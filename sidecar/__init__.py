@@ -51,8 +51,10 @@ handed over by `app.py`.
                   pool.py connection.py answer.py limits.py transport.py connector.py
       hints/      what a vendor announces of its limits: config.py interpreter.py dialect.py counted.py state.py
                   signal.py allowance.py document.py expression.py structured.py numbers.py times.py doubts.py
-    store/        what outlives a call, and what pods agree on: base.py (the protocol) backlog.py (of entries) config.py opening.py memory.py
-                  steady.py (time that does not jump) local_leases.py
+    store/        what outlives a call, and what pods agree on: base.py (the protocol) config.py opening.py
+                  backlog.py (the protocol of entries that wait)
+                  steady.py (time that does not jump) local_leases.py memory.py memory_room.py memory_backlog.py
+                  memory_line.py memory_rows.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
       valkey/     client.py connecting.py reach.py (is it there) records.py store.py
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py

@@ -6,6 +6,8 @@ agree all the same.
 
 from typing import Any, NamedTuple, Protocol
 
+from sidecar.store.backlog import Backlog
+
 
 class StoreFailed(Exception):
     """The store cannot do what it is asked; nothing was written. The sentence names the store and the reason."""
@@ -70,6 +72,10 @@ class Store(Protocol):
     @property
     def leases(self) -> Leases:
         """Claims with an end."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """Entries that wait to be worked off."""
 
     @property
     def is_shared(self) -> bool:

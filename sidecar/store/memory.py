@@ -4,9 +4,11 @@ import heapq
 from typing import Any
 
 from sidecar.core.clock import Clock
-from sidecar.store.base import Record, StoreFull
+from sidecar.store.base import Record
 from sidecar.store.config import StoreConfig
 from sidecar.store.local_leases import LocalLeases
+from sidecar.store.memory_backlog import MemoryBacklog
+from sidecar.store.memory_room import Room
 
 RECORD_BYTES = 300  # What a record costs beside its key and value, about.
 ENDED_TAKEN = 4  # Records that have ended, taken away with each write: more than it adds, so none pile up.
@@ -15,13 +17,13 @@ ENDED_TAKEN = 4  # Records that have ended, taken away with each write: more tha
 class MemoryRecords:
     """Values under keys, in a dict."""
 
-    def __init__(self, bytes_max: int, clock: Clock) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self, room: Room, clock: Clock) -> None:
+        self._room = room
         self._clock = clock
         self._there: dict[str, tuple[bytes, int, float]] = {}  # Value, version, end.
         self._ends: list[tuple[float, str]] = []  # A heap; a record that was written anew has an old entry, too.
         self._version = 0
-        self.used_bytes = 0
+        room.clearing.append(self._clear_all)
 
     async def get(self, key: str) -> Record | None:
         """Give what is there and has not ended."""
@@ -35,12 +37,9 @@ class MemoryRecords:
         now = self._clock.now()
         cost = _cost(key, value)
         self._clear(now, ENDED_TAKEN)
-        if self.used_bytes + cost > self._bytes_max:
-            self._clear(now, len(self._ends))
+        self._room.clear_for(cost)
         before = _cost(key, self._there[key][0]) if key in self._there else 0
-        if self.used_bytes - before + cost > self._bytes_max:
-            raise StoreFull("the store in memory is full: its bytes_max is reached; nothing was written")
-        self.used_bytes += cost - before
+        self._room.take(cost - before)
         self._version += 1
         self._there[key] = (value, self._version, now + life)
         heapq.heappush(self._ends, (now + life, key))
@@ -59,6 +58,9 @@ class MemoryRecords:
         left = ends_at - self._clock.now()
         return Record(value, version, left) if left > 0 else None
 
+    def _clear_all(self) -> None:
+        self._clear(self._clock.now(), len(self._ends))
+
     def _clear(self, now: float, count: int) -> None:
         """Take away up to `count` that have ended."""
         ends = self._ends
@@ -72,8 +74,7 @@ class MemoryRecords:
             heapq.heapify(self._ends)
 
     def _take_away(self, key: str) -> None:
-        self.used_bytes -= _cost(key, self._there.pop(key)[0])
-        assert self.used_bytes >= 0
+        self._room.take(-_cost(key, self._there.pop(key)[0]))
 
 
 def _cost(key: str, value: bytes) -> int:
@@ -87,7 +88,9 @@ class MemoryStore:
     is_up = True
 
     def __init__(self, config: StoreConfig, clock: Clock) -> None:
-        self.records = MemoryRecords(config.bytes_max, clock)
+        self._room = Room(config.bytes_max)
+        self.records = MemoryRecords(self._room, clock)
+        self.backlog = MemoryBacklog(self._room, clock)
         self.leases = LocalLeases(clock)
 
     async def open(self) -> None:
@@ -98,4 +101,4 @@ class MemoryStore:
 
     def snapshot(self) -> dict[str, Any]:
         """Show how it stands."""
-        return {"kind": "memory", "up": True, "used_bytes": self.records.used_bytes}
+        return {"kind": "memory", "up": True, "used_bytes": self._room.used_bytes}

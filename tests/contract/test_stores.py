@@ -1,121 +1,21 @@
 """What holds for every store of what outlives a call: the protocol in sidecar/store/base.py, over a real Valkey too."""
 
 import asyncio
-import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
-from sidecar.core.secret import Secret
-from sidecar.core.units import Size
 from sidecar.store.base import Store, StoreFull
-from sidecar.store.config import Nodes, StoreConfig
-from sidecar.store.opening import Around, open_store
+from tests.contract.state_stores import PLACES, Place, new_place
 from tests.kit.clock import ManualClock
 from tests.kit.servers import Servers
-from tests.kit.valkey import Valkey
-
-ROOM = Size(2**20)
-
-
-class Place(ABC):
-    """One store, and time for it."""
-
-    name: ClassVar[str]
-    serve: ClassVar[Callable[[], AbstractContextManager[Any]]] = contextlib.nullcontext
-
-    def __init__(self, server: Any, folder: Path, clock: ManualClock) -> None:
-        self.server = server
-        self.clock = clock
-        self.around = Around(clock, lambda: 0.5, lambda *_, **__: None, folder, None)
-
-    @abstractmethod
-    def make(self) -> Store:
-        """Make a store; called twice, a second one on the same."""
-
-    async def pass_time(self, seconds: float) -> None:
-        """Let time go on, where the store sees it."""
-        await self.clock.advance(seconds)
-
-    @contextlib.contextmanager
-    def full(self) -> Any:
-        """Have no room left but for what is small, while the block runs."""
-        yield
-
-
-class InMemory(Place):
-    """Memory."""
-
-    name = "memory"
-
-    def make(self) -> Store:
-        """Make it."""
-        return open_store(StoreConfig(kind="memory", bytes_max=ROOM), self.around)
-
-
-class InSqlite(Place):
-    """SQLite."""
-
-    name = "sqlite"
-
-    def make(self) -> Store:
-        """Make it."""
-        return open_store(StoreConfig(kind="sqlite", bytes_max=ROOM), self.around)
-
-
-class InValkey(Place):
-    """Valkey, with time that goes on where the ends of its keys are."""
-
-    name = "valkey"
-    serve: ClassVar[Callable[[], AbstractContextManager[Any]]] = Valkey.serving
-
-    def make(self) -> Store:
-        """Make it."""
-        server: Valkey = self.server
-        password = Secret(server.password.encode(), "1")
-        config = StoreConfig(kind="valkey", url=Nodes.parse(server.url))
-        return open_store(config, self.around._replace(password=lambda: password))
-
-    async def pass_time(self, seconds: float) -> None:
-        """Bring every end nearer."""
-        await asyncio.to_thread(self._bring_nearer, seconds)
-
-    def _bring_nearer(self, seconds: float) -> None:
-        with self.server.client as client:
-            for key in client.scan_iter(count=1000):
-                left = client.pttl(key)
-                if 0 <= left <= seconds * 1000:
-                    client.delete(key)
-                elif left > 0:
-                    client.pexpire(key, int(left - seconds * 1000))
-
-    @contextlib.contextmanager
-    def full(self) -> Any:
-        """Lower the bound below what it uses."""
-        with self.server.client as client:
-            client.config_set("maxmemory", 1)
-            try:
-                yield
-            finally:
-                client.config_set("maxmemory", 0)
-                client.flushall()
-
-
-PLACES = [InMemory, InSqlite, InValkey]
 
 
 @pytest.fixture(params=PLACES, ids=lambda place: place.name)
 async def place(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path, clock: ManualClock) -> Place:
     """Each kind in turn."""
-    made: Place = request.param(servers.get(request.param.serve), tmp_path, clock)
-    if isinstance(made, InValkey):
-        with made.server.client as client:
-            client.flushall()
-    return made
+    return await new_place(request.param, servers, tmp_path, clock)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import sqlite3
 from typing import Any
 
 from sidecar.core.clock import Clock
+from sidecar.store.backlog import Backlog
 from sidecar.store.config import StoreConfig
 from sidecar.store.local_leases import LocalLeases
 from sidecar.store.sqlite.file import SqliteFile
@@ -16,6 +17,7 @@ class SqliteStore:
 
     is_shared = False
     records: SqliteRecords
+    backlog: Backlog
 
     def __init__(self, config: StoreConfig, path: str, clock: Clock) -> None:
         self._clock = clock

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sidecar.core.clock import Clock
+from sidecar.store.backlog import Backlog
 from sidecar.store.base import StoreDown
 from sidecar.store.config import StoreConfig
 from sidecar.store.valkey.client import ValkeyClient
@@ -18,6 +19,7 @@ class ValkeyStore:
     """Records and leases in Valkey. A server that is away at the start is no reason not to start."""
 
     is_shared = True
+    backlog: Backlog
 
     def __init__(
         self,
