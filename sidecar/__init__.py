@@ -56,6 +56,7 @@ handed over by `app.py`.
                   steady.py (time that does not jump) local_leases.py memory.py memory_room.py memory_backlog.py
                   memory_line.py memory_rows.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
+                  backlog.py entries.py (what is done to them) rows.py spill.py (what is large, in files)
       valkey/     client.py connecting.py reach.py (is it there) records.py store.py
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py

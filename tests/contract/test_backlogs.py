@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.store.backlog import RUNNING, WAITING, Backlog, Bounds, Entry, NewEntry, Settlement
 from sidecar.store.base import Store, StoreFull
-from tests.contract.state_stores import InMemory, Place, new_place
+from tests.contract.state_stores import InMemory, InSqlite, Place, new_place
 from tests.kit.clock import ManualClock, settle
 from tests.kit.servers import Servers
 
@@ -18,7 +18,7 @@ LINE = "c}r:m"
 LEASE = 30.0
 
 
-@pytest.fixture(params=[InMemory], ids=lambda place: place.name)
+@pytest.fixture(params=[InMemory, InSqlite], ids=lambda place: place.name)
 async def place(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path, clock: ManualClock) -> Place:
     """Each kind in turn."""
     return await new_place(request.param, servers, tmp_path, clock)
@@ -359,14 +359,15 @@ async def test_what_is_purged_leaves_nothing(backlog: Backlog) -> None:
 
 
 async def test_whoever_goes_away_in_the_middle_breaks_nothing(backlog: Backlog) -> None:
-    """A question whose caller is gone is done, or not; what it claimed can be claimed again at its time."""
-    await backlog.append(LINE, [new(f"e{n}", body=b"x" * 300_000 if n == 1 else b"") for n in range(3)], WIDE)
-    for _ in range(3):
-        task = asyncio.ensure_future(backlog.append(LINE, [new("late", body=b"x" * 300_000)], WIDE))
+    """An append whose caller is gone is done, or not, whole; appended again it is there once."""
+    await backlog.append(LINE, [new("small"), new("large", body=b"x" * 270_000)], WIDE)
+    for size in (10, 270_000):
+        late = [new(f"late{size}", body=b"x" * size), new(f"with{size}")]
+        task = asyncio.ensure_future(backlog.append(LINE, late, WIDE))
         await settle(1)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    await backlog.append(LINE, [new("late", body=b"x" * 300_000)], WIDE)
-    assert len((await there(backlog, "late")).body) == 300_000
-    assert await counts(backlog) == {WAITING: 4}
+        await backlog.append(LINE, late, WIDE)
+        assert len((await there(backlog, f"late{size}")).body) == size
+    assert await counts(backlog) == {WAITING: 6}

@@ -21,6 +21,7 @@ from sidecar.store.sqlite.schema import prepare
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
+After = Callable[[Any], None]
 
 GROUP_MAX = 256  # Questions in one commit. More wait for the next: the first of them shall not wait for all.
 WAITING_MAX = 20_000  # Questions that wait for the writer. Full: StoreFull at once, and nothing was written.
@@ -32,6 +33,7 @@ CACHE_KIB = 4096  # Of pages in memory; the rest is the system's cache of the fi
 class _Asked(NamedTuple):
     work: Work
     answer: "asyncio.Future[Any]"
+    after: After | None
 
 
 class SqliteFile:
@@ -39,7 +41,10 @@ class SqliteFile:
 
     def __init__(self, path: str, bytes_max: int) -> None:
         self.path = path
-        self._pages_max = max(1, bytes_max // PAGE_BYTES)
+        self.bytes_max = bytes_max
+        self.bytes = 0  # As long as it is since the last commit.
+        self.beside_bytes = 0  # What lies in files beside it, and is not left for it.
+        self._left_for = -1  # The `beside_bytes` that the bound of its pages was set for.
         self._inbox: SimpleQueue[_Asked | None] = SimpleQueue()
         self._waiting = 0  # Asked and not answered.
         self._thread: threading.Thread | None = None
@@ -60,19 +65,20 @@ class SqliteFile:
         self._thread = threading.Thread(target=self._serve, args=(connection,), name="sqlite", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], after: After | None = None) -> T:
         """Have `work` done in the writer's thread, and give what it gave once it is on the disk.
 
-        It runs in a savepoint of its own: an error undoes it alone. It is done even if the caller goes away meanwhile.
-        Raises StoreFailed, and whatever `work` raises.
+        It runs in a savepoint of its own: an error undoes it alone. It is done even if the caller goes away meanwhile;
+        `after` hears what it gave, or the error, all the same. Raises StoreFailed, and whatever `work` raises.
         """
-        if not self.is_open or self._loop is None:
-            raise StoreDown(f"the store {self.path} is closed")
-        if self._waiting >= WAITING_MAX:
-            raise StoreFull(f"the store {self.path} is behind: {WAITING_MAX} questions wait for its disk")
+        refused = self._refusal()
+        if refused is not None or self._loop is None:
+            if after is not None:
+                after(refused)
+            raise refused or StoreDown(f"the store {self.path} is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
-        self._inbox.put(_Asked(work, answer))
+        self._inbox.put(_Asked(work, answer, after))
         return await answer
 
     async def close(self) -> None:
@@ -82,6 +88,13 @@ class SqliteFile:
         self._is_closed = True
         self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def _refusal(self) -> StoreFailed | None:
+        if not self.is_open:
+            return StoreDown(f"the store {self.path} is closed")
+        if self._waiting >= WAITING_MAX:
+            return StoreFull(f"the store {self.path} is behind: {WAITING_MAX} questions wait for its disk")
+        return None
 
     # In the writer's thread.
 
@@ -98,7 +111,8 @@ class SqliteFile:
             # Exclusive before the first read: there is no shared memory beside the file then, and one process only.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             prepare(connection, self.path, PAGE_BYTES)
-            connection.execute(f"PRAGMA max_page_count = {self._pages_max}")
+            self._bound(connection)
+            self._measure(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except sqlite3.Error as error:
@@ -129,9 +143,12 @@ class SqliteFile:
     def _commit(self, connection: sqlite3.Connection, asked: list[_Asked]) -> list[Any]:
         """Do all in one transaction; give for each what it gave, or the error."""
         try:
+            if self._left_for != self.beside_bytes:
+                self._bound(connection)
             connection.execute("BEGIN IMMEDIATE")
             results = [self._do(connection, one.work) for one in asked]
             connection.execute("COMMIT")
+            self._measure(connection)
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -142,6 +159,13 @@ class SqliteFile:
         self.commits += 1
         self.problem = ""
         return results
+
+    def _bound(self, connection: sqlite3.Connection) -> None:
+        self._left_for = beside = self.beside_bytes
+        connection.execute(f"PRAGMA max_page_count = {max(1, (self.bytes_max - beside) // PAGE_BYTES)}")
+
+    def _measure(self, connection: sqlite3.Connection) -> None:
+        self.bytes = connection.execute("PRAGMA page_count").fetchone()[0] * PAGE_BYTES
 
     def _do(self, connection: sqlite3.Connection, work: Work) -> Any:
         connection.execute("SAVEPOINT one")
@@ -160,6 +184,8 @@ class SqliteFile:
     def _answer(self, asked: list[_Asked], results: list[Any]) -> None:
         for one, result in zip(asked, results, strict=True):
             self._waiting -= 1
+            if one.after is not None:
+                one.after(result)
             if one.answer.done():  # Whoever asked went away.
                 continue
             if isinstance(result, Exception):

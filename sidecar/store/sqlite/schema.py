@@ -24,6 +24,52 @@ STEPS = (
         seen_at REAL NOT NULL -- The latest Unix time that a process wrote: time does not go back.
     );
     """,
+    """
+    CREATE TABLE lines (
+        line INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    );
+    CREATE TABLE tally ( -- What an append is held to, and people look at: counted while it changes, never anew.
+        line INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        entries INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, -- Of heads and bodies.
+        PRIMARY KEY (line, state)
+    ) WITHOUT ROWID;
+    CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY, -- The order of arrival.
+        line INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        state TEXT NOT NULL,
+        head BLOB NOT NULL,
+        body_bytes INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        created_at REAL NOT NULL, -- Unix seconds, as all instants.
+        wanted_at REAL NOT NULL, -- When it is due, once nobody of its key stands before it.
+        due_at REAL, -- NULL while it does not wait, or stands behind another.
+        settled_at REAL, -- NULL while it is unfinished.
+        holder TEXT NOT NULL,
+        is_ahead INTEGER NOT NULL, -- Due whoever stands before it.
+        UNIQUE (line, id)
+    );
+    CREATE INDEX entries_due ON entries (line, due_at) WHERE due_at IS NOT NULL;
+    CREATE INDEX entries_of_key ON entries (line, key) WHERE key <> '' AND settled_at IS NULL;
+    CREATE INDEX entries_in_state ON entries (line, state);
+    CREATE INDEX entries_settled ON entries (line, settled_at) WHERE settled_at IS NOT NULL;
+    CREATE TABLE bodies ( -- Apart, since a row that is changed is written anew, whole.
+        seq INTEGER PRIMARY KEY,
+        value BLOB NOT NULL,
+        file TEXT -- Where it lies instead, in the folder beside the database.
+    );
+    CREATE INDEX bodies_in_files ON bodies (file) WHERE file IS NOT NULL;
+    CREATE TABLE results (
+        seq INTEGER PRIMARY KEY,
+        value BLOB NOT NULL,
+        file TEXT
+    );
+    CREATE INDEX results_in_files ON results (file) WHERE file IS NOT NULL;
+    """,
 )
 
 

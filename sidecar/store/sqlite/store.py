@@ -4,20 +4,21 @@ import sqlite3
 from typing import Any
 
 from sidecar.core.clock import Clock
-from sidecar.store.backlog import Backlog
+from sidecar.store.base import StoreFailed
 from sidecar.store.config import StoreConfig
 from sidecar.store.local_leases import LocalLeases
+from sidecar.store.sqlite.backlog import SqliteBacklog
 from sidecar.store.sqlite.file import SqliteFile
 from sidecar.store.sqlite.records import SqliteRecords
 from sidecar.store.steady import Steady
 
 
 class SqliteStore:
-    """Records in a file; leases in memory, since the file is locked for this process."""
+    """Records and a backlog in a file; leases in memory, since the file is locked for this process."""
 
     is_shared = False
     records: SqliteRecords
-    backlog: Backlog
+    backlog: SqliteBacklog
 
     def __init__(self, config: StoreConfig, path: str, clock: Clock) -> None:
         self._clock = clock
@@ -35,10 +36,17 @@ class SqliteStore:
         await self._file.open()
         self._time = Steady(self._clock, await self._file.run(_seen_at))
         self.records = SqliteRecords(self._file, self._time)
+        self.backlog = SqliteBacklog(self._file, self._time)
+        try:
+            await self.backlog.open()
+        except StoreFailed:
+            await self._file.close()
+            raise
 
     async def close(self) -> None:
         """Write down what time it is, and let the file go."""
         if self._file.is_open:
+            await self.backlog.close()
             now = self._time.now()
             await self._file.run(lambda connection: _see(connection, now))
         await self._file.close()
