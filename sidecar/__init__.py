@@ -11,13 +11,16 @@ handed over by `app.py`.
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     process.py    what is set once for the process          auditing.py  the audit log of the process
-    storing.py    the store of the process
+    storing.py    the store of the process                 own.py          what is answered under /_sidecar/
     config/       model.py (gathers the sections) load.py presets.py reader.py walk.py problem.py show.py changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
     providers/    presets, one TOML file per vendor: data, no code
     downstream/   towards the app: listener.py connection.py reader.py limits.py request.py router.py fields.py
-                  exchange.py respond.py peer.py
+                  exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
+    queue/        calls that do not stand alone, or that may happen later
+      batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
+                  item.py run.py (its items, so many at once) sending.py again.py result.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
     layers/       one policy per file; stack.py holds the order and why  << read this first
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py

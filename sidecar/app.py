@@ -25,6 +25,7 @@ from sidecar.doors import Doors
 from sidecar.downstream.exchange import Exchange
 from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
+from sidecar.own import Own
 from sidecar.process import files_wanted, settle_memory
 from sidecar.storing import Storing
 from sidecar.telemetry.log import Log, LogConfig
@@ -60,6 +61,7 @@ class App:
         )  # fmt: skip
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
+        self._own = Own(self._exchange, clock, random.random, self._grounds.ids, self._tasks, self._log.fault)
         self._doors = Doors(
             self._exchange.run,
             clock,
@@ -149,7 +151,7 @@ class App:
                 self._storing.secrets = generation.shared.secrets
                 await self._storing.open()
                 # The doors open one after the other, and whom the first lets in is to be served.
-                self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
+                self._serve(generation)
             await self._doors.use(config, config.sidecar.drain_timeout)
         except BaseException:
             trust.contexts = trusted_before
@@ -158,10 +160,14 @@ class App:
             raise
         self._swap(generation)
 
+    def _serve(self, generation: Generation) -> None:
+        """Have what the app sends next meet this generation."""
+        self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
+        self._own.use(generation.config)
+
     def _swap(self, generation: Generation) -> None:
         previous, self._generation = self._generation, generation
-        self._exchange.router = generation.router
-        self._exchange.app_token = generation.app_token
+        self._serve(generation)
         self._storing.secrets = generation.shared.secrets
         generation.shared.secrets.forget_others(references(generation.config))
         self._log.configure(generation.config.log)

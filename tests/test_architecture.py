@@ -24,7 +24,7 @@ LADDER = [
     ["serve", "login"],
     ["app"],
     ["doors", "generation", "process"],
-    ["auditing", "storing"],
+    ["auditing", "own", "storing"],
     ["config"],
     ["downstream", "queue", "webhooks", "admin", "kubernetes"],
     ["layers"],

@@ -11,6 +11,7 @@ from sidecar.core.units import Duration
 from sidecar.downstream.listener import ListenConfig
 from sidecar.layers.admission import AdmissionConfig
 from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.queue.batch.config import BatchConfig
 from sidecar.store.config import StoreConfig
 from sidecar.telemetry.audit.config import AuditConfig
 from sidecar.telemetry.log import LogConfig
@@ -44,6 +45,7 @@ class Config(Section, kw_only=True):
     store: StoreConfig = StoreConfig()
     secrets: dict[str, SecretStoreConfig] = {}
     admission: AdmissionConfig = AdmissionConfig()
+    batch: BatchConfig = BatchConfig()
     audit: AuditConfig | None = None
     log: LogConfig = LogConfig()
     services: dict[str, ServiceEntry] = {}

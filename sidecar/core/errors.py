@@ -22,6 +22,7 @@ class SidecarError(Exception):
     blames_vendor = False  # The vendor or the way to it went wrong: the circuit counts it, and it may be tried again.
     is_unsent = False  # The vendor cannot have seen the request, so even what is not idempotent may be tried again.
     is_final = False  # Another attempt would end the same way, until somebody repairs something.
+    problems: tuple[str, ...] = ()  # One sentence each, where several things are wrong at once.
 
     def __init__(self, detail: str, *, retry_after: float | None = None, proxy_error: str | None = None) -> None:
         super().__init__(detail)
@@ -78,6 +79,16 @@ class MethodNotAllowed(BadRequest):
     """CONNECT and the like: refused with the reason."""
 
     status, title, proxy_error = 405, "Method not allowed", "http_request_denied"
+
+    def __init__(self, detail: str, *, allow: bytes = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") -> None:
+        super().__init__(detail)
+        self.allow = allow  # For the field of this name (RFC 9110 section 10.2.1).
+
+
+class UnsupportedMediaType(BadRequest):
+    """A resource of the sidecar's own does not read this Content-Type."""
+
+    status, title = 415, "Unsupported media type"
 
 
 class RequestTimeout(BadRequest):
@@ -215,6 +226,13 @@ class UpstreamProtocol(UpstreamError):
     """What the vendor sent is not HTTP, or over its bounds."""
 
     code, title, proxy_error = "upstream_protocol", "The vendor's answer is not valid HTTP", "http_protocol_error"
+
+
+class AnswerTooLarge(SidecarError):
+    """The body of an answer is over the bound of what the sidecar keeps of it; only where it must be kept whole."""
+
+    code, status, title, proxy_error = "answer_too_large", 502, "Answer too large", "http_response_body_size"
+    outcome = Outcome.FAILURE
 
 
 class DeadlineExceeded(SidecarError):

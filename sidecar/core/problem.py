@@ -19,7 +19,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     service: str | None = None  # This and the next two at the app's doors only.
     attempts: int | None = None
     retry_after: int | None = None  # Whole seconds, rounded up: a retry is never early.
-    problems: list[str] | None = None  # After a refused reload only.
+    problems: list[str] | None = None  # Where several things are wrong at once: a config, a batch.
 
 
 _encode = msgspec.json.Encoder().encode

@@ -37,6 +37,11 @@ class Tasks:
             await asyncio.wait(set(self._running), timeout=seconds)
         return len(self._running)
 
+    async def all_done(self) -> None:
+        """Wait until all tasks ended by themselves, those too that are spawned meanwhile."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
     async def stop(self) -> None:
         """Cancel what still runs, and wait until it is gone."""
         running = set(self._running)

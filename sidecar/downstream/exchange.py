@@ -5,14 +5,14 @@ The one place that ends a call, and the one place where exceptions become HTTP.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from sidecar.auth.app_token import AppToken
 from sidecar.core.body import Body
-from sidecar.core.call import Call, Reply, Tunnel
+from sidecar.core.call import Call, Handler, Reply, Tunnel
 from sidecar.core.clock import Clock
-from sidecar.core.errors import Draining, InternalError, SidecarError
+from sidecar.core.errors import Draining, InternalError, SidecarError, UnknownService
 from sidecar.core.ids import Ids
 from sidecar.core.outcome import Outcome
 from sidecar.core.tasks import Tasks
@@ -22,7 +22,6 @@ from sidecar.downstream.fields import read_fields, read_ids
 from sidecar.downstream.request import Request
 from sidecar.downstream.router import Door, Router
 from sidecar.layers.observe import Observer
-from sidecar.layers.running import Service
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TUNNEL_LINGER = 10.0  # Seconds that one side of a tunnel may go on after the other has ended; then it is cut off.
@@ -50,6 +49,7 @@ class Exchange:
         self._fault = fault  # Writes a line about a fault of ours.
         self.router = Router({}, frozenset())
         self.app_token: AppToken | None = None
+        self.own: Mapping[bytes, Handler] = {}  # The sidecar's own resources, by the start of their paths.
         self.is_draining = False
 
     async def run(self, door: Door, connection: AppConnection, request: Request) -> None:
@@ -78,8 +78,8 @@ class Exchange:
     ) -> tuple[Reply, Outcome]:
         try:
             read_ids(call, request, self._ids)
-            service = self._admit(door, connection, request, call)
-            reply = await service.handle(call)
+            handle = self._admit(door, connection, request, call)
+            reply = await handle(call)
         except SidecarError as error:
             return self._refuse(call, error), error.outcome
         except Exception as error:  # noqa: BLE001 - a fault of ours is told in the log, and the app gets an answer
@@ -94,20 +94,30 @@ class Exchange:
         call.service = call.service or error.service
         return respond.problem(call, error)
 
-    def _admit(self, door: Door, connection: AppConnection, request: Request, call: Call) -> Service:
-        """Pass the door: the request is well formed, may come in, and has a service."""
+    def _admit(self, door: Door, connection: AppConnection, request: Request, call: Call) -> Handler:
+        """Pass the door: the request is well formed, may come in, and has a service; or is for one of our own."""
         if request.refusal is not None:
             raise request.refusal
         if self.app_token is not None:
             self.app_token.check(request.first(b"sidecar-token"))
         service, call.target, call.address = self.router.find(request, door)
-        call.service = service.name
+        if service is None:
+            handle = self._find_own(call.target)
+        else:
+            call.service = service.name
+            handle = service.handle
         if self.is_draining:
             raise Draining("this pod is shutting down", retry_after=1.0)
         read_fields(call, request)
         if call.expects_continue and not call.body.is_complete:
             call.body.on_first_read = partial(connection.write, _CONTINUE)
-        return service
+        return handle
+
+    def _find_own(self, target: bytes) -> Handler:
+        for start, handle in self.own.items():
+            if target.startswith(start):
+                return handle
+        raise UnknownService("there is nothing at this path; everything under /_sidecar/ is the sidecar's own")
 
     async def _send(
         self, connection: AppConnection, request: Request, call: Call, reply: Reply, outcome: Outcome

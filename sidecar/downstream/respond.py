@@ -15,7 +15,7 @@ _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 def problem(call: Call, error: SidecarError) -> Reply:
     """Make the answer for an error of ours."""
-    text = encode(error, call.request_id, call.service, len(call.attempts))
+    text = encode(error, call.request_id, call.service, len(call.attempts), list(error.problems) or None)
     headers: Headers = [
         (b"Content-Type", b"application/problem+json"),
         (b"Content-Length", b"%d" % len(text)),
@@ -28,7 +28,7 @@ def problem(call: Call, error: SidecarError) -> Reply:
         # Whoever does not know whether the vendor did it asks the vendor by this key, or sends it again.
         headers.append((b"Idempotency-Key", call.idempotency_key))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        headers.append((b"Allow", error.allow))
     return Reply(error.status, _reason(error.status), headers, Body.of(text), "sidecar")
 
 

@@ -31,7 +31,7 @@ class Door(NamedTuple):
 class Destination(NamedTuple):
     """Where a request goes."""
 
-    service: Service
+    service: Service | None  # None: a resource of the sidecar's own, and `target` is its whole path and query.
     target: bytes  # Path and query under the base URL, byte for byte.
     address: bytes  # The URL by which the app called the base URL.
 
@@ -53,6 +53,13 @@ class Router:
     def named(self, name: str) -> Service | None:
         """Give the service of this name."""
         return self._services.get(name.encode())
+
+    def wanted(self, name: bytes) -> Service:
+        """Give the service of this name. Raises UnknownService."""
+        service = self._services.get(name)
+        if service is None:
+            raise self._unknown(name)
+        return service
 
     def find(self, request: Request, door: Door) -> Destination:
         """Find the service. Raises BadRequest, HostNotAllowed, UnknownService, PathEscapes, MethodNotAllowed."""
@@ -78,7 +85,7 @@ class Router:
             destination = Destination(service, url, b"http://" + host)
         else:
             destination = self._find_by_path(url, host)
-        return _checked(destination)
+        return checked(destination)
 
     def _find_by_path(self, url: bytes, host: bytes) -> Destination:
         path = url.partition(b"?")[0]
@@ -86,6 +93,8 @@ class Router:
         name = path[1:] if end == -1 else path[1:end]
         service = self._services.get(name)
         if service is None:
+            if name == _OWN:
+                return Destination(None, url, b"http://" + host)
             raise self._unknown(name)
         rest = url[len(name) + 1 :]
         if not rest.startswith(b"/") and not service.base_path:
@@ -137,21 +146,20 @@ class Router:
                 continue
             base = service.base_path
             if path.startswith(base) and path[len(base) : len(base) + 1] in {b"/", b"?", b""}:
-                return _checked(Destination(service, path[len(base) :], b"http://" + authority + base))
+                return checked(Destination(service, path[len(base) :], b"http://" + authority + base))
         if services:
             raise UnknownService("this host is a configured vendor's, but the path is under none of its base URLs")
         raise self._unknown(authority)
 
     def _unknown(self, name: bytes) -> UnknownService:
-        if name == _OWN:
-            return UnknownService("there is nothing at this path; everything under /_sidecar/ is the sidecar's own")
         names = [known.decode() for known in sorted(self._services)]
         known = ", ".join(names[:NAMES_SHOWN_MAX]) + (", ..." if len(names) > NAMES_SHOWN_MAX else "")
         said = name[:64].decode("ascii", "replace")
         return UnknownService(f"there is no service {said!r}; known are: {known or 'none, the config has no services'}")
 
 
-def _checked(destination: Destination) -> Destination:
+def checked(destination: Destination) -> Destination:
+    """Give it back if its target may be sent. Raises BadRequest, PathEscapes."""
     target = destination.target
     error: SidecarError | None = None
     if b"#" in target:
@@ -159,6 +167,6 @@ def _checked(destination: Destination) -> Destination:
     elif (b"." in target or b"%" in target) and escapes(target.partition(b"?")[0]):
         error = PathEscapes("dot segments in the path lead out of the service's base path")
     if error is not None:
-        error.service = destination.service.name
+        error.service = destination.service.name if destination.service is not None else ""
         raise error
     return destination

@@ -46,6 +46,7 @@ def request(url: str, *hosts: str, method: str = "GET", is_http_1_0: bool = Fals
 
 def found(destination: Destination) -> tuple[str, str, str]:
     """Give a destination as text: service, target, address."""
+    assert destination.service is not None
     return destination.service.name, destination.target.decode(), destination.address.decode()
 
 
@@ -115,10 +116,25 @@ def test_a_door_whose_service_is_gone_says_so(router: Router) -> None:
         router.find(request("/x", "localhost"), Door("old", is_unix=False))
 
 
+@pytest.mark.parametrize("target", ["/_sidecar/batch/crm?a=1", "/_sidecar", "/_sidecar/"])
+def test_what_is_our_own_has_no_service(router: Router, target: str) -> None:
+    """Its target is the whole path; by a host name or a door of a service's own, the same path is the vendor's."""
+    assert router.find(request(target, "localhost:4000"), EGRESS) == (None, target.encode(), b"http://localhost:4000")
+    assert found(router.find(request(target, "crm.localhost"), EGRESS))[:2] == ("crm", target)
+    assert found(router.find(request(target, "localhost"), Door("crm", is_unix=False)))[:2] == ("crm", target)
+
+
+@pytest.mark.parametrize("target", ["/_sidecar/../../x", "/_sidecar/%2e%2e/%2e%2e/x"])
+def test_dots_do_not_lead_out_of_what_is_our_own(router: Router, target: str) -> None:
+    """The rule of paths is the same for all."""
+    with pytest.raises(PathEscapes):
+        router.find(request(target, "localhost"), EGRESS)
+
+
 def test_a_unix_socket_takes_every_host(router: Router) -> None:
     """No browser reaches it, and clients write what they like there."""
-    assert router.find(request("/crm/x", "evil.example"), UNIX).service.name == "crm"
-    assert router.find(request("/x", "crm.localhost"), UNIX).service.name == "crm"
+    assert found(router.find(request("/crm/x", "evil.example"), UNIX))[0] == "crm"
+    assert found(router.find(request("/x", "crm.localhost"), UNIX))[0] == "crm"
     with pytest.raises(HostNotAllowed):
         router.find(request("/crm/x", "evil.example"), EGRESS)  # What a socket may is not remembered for the others.
 

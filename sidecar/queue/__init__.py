@@ -1,0 +1,1 @@
+"""Queue: calls that do not stand alone, or that may happen later."""
