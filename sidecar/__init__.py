@@ -61,6 +61,7 @@ handed over by `app.py`.
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
                   backlog.py entries.py (what is done to them) rows.py spill.py (what is large, in files)
       valkey/     client.py connecting.py reach.py (is it there) records.py store.py
+                  backlog.py backlog_scripts.py (in Lua)
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
       audit/      audit.py record.py writer.py file.py stream.py last.py paths.py once.py chain_check.py

@@ -18,7 +18,7 @@ from tests.kit.servers import Servers
 from tests.kit.valkey import Valkey
 
 ROOM = Size(2**20)
-TIMED_ROWS = (b":due", b":running", b":settled")  # Of a backlog in Valkey: by milliseconds.
+TIMED_ROWS = (b"}:due", b"}:running", b"}:settled")  # Of a backlog in Valkey: by milliseconds.
 TIMES = ("created", "wanted", "settled")  # Of an entry there.
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.store.backlog import RUNNING, WAITING, Backlog, Bounds, Entry, NewEntry, Settlement
 from sidecar.store.base import Store, StoreFull
-from tests.contract.state_stores import InMemory, InSqlite, Place, new_place
+from tests.contract.state_stores import PLACES, Place, new_place
 from tests.kit.clock import ManualClock, settle
 from tests.kit.servers import Servers
 
@@ -18,7 +18,7 @@ LINE = "c}r:m"
 LEASE = 30.0
 
 
-@pytest.fixture(params=[InMemory, InSqlite], ids=lambda place: place.name)
+@pytest.fixture(params=PLACES, ids=lambda place: place.name)
 async def place(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path, clock: ManualClock) -> Place:
     """Each kind in turn."""
     return await new_place(request.param, servers, tmp_path, clock)

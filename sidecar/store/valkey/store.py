@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sidecar.core.clock import Clock
-from sidecar.store.backlog import Backlog
 from sidecar.store.base import StoreDown
 from sidecar.store.config import StoreConfig
+from sidecar.store.valkey.backlog import ValkeyBacklog
 from sidecar.store.valkey.client import ValkeyClient
 from sidecar.store.valkey.connecting import Read, connect
 from sidecar.store.valkey.records import ValkeyLeases, ValkeyRecords
@@ -16,10 +16,9 @@ Context = Callable[[], Awaitable[ssl.SSLContext | None]]
 
 
 class ValkeyStore:
-    """Records and leases in Valkey. A server that is away at the start is no reason not to start."""
+    """Records, leases and a backlog in Valkey. A server that is away at the start is no reason not to start."""
 
     is_shared = True
-    backlog: Backlog
 
     def __init__(
         self,
@@ -39,6 +38,7 @@ class ValkeyStore:
         self.client = ValkeyClient(driver, name, prefix, config.connections_max, clock, jitter, tell)
         self.records = ValkeyRecords(self.client)
         self.leases = ValkeyLeases(self.client)
+        self.backlog = ValkeyBacklog(self.client)
 
     @property
     def is_up(self) -> bool:
