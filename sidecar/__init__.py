@@ -3,7 +3,7 @@
 The map. Imports go down this list, never up and never sideways; neighbours meet as protocols and plain callables,
 handed over by `app.py`.
 
-    __main__.py  cli.py   the commands: run, check, show, login, token, audit, demo, version
+    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, audit, demo, version
     demo/         a scripted vendor, and the tour: tour.py stage.py step.py checks.py screen.py client.py
                   vendor.py memory.py (of the vendor)
       story/      the steps: good_days.py bad_days.py limits.py outages.py refusals.py
@@ -12,16 +12,19 @@ handed over by `app.py`.
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     process.py    what is set once for the process          auditing.py  the audit log of the process
     storing.py    the store of the process                 own.py          what is answered under /_sidecar/
+    people.py     what those who run it see and do
     config/       model.py (gathers the sections) load.py presets.py reader.py walk.py problem.py show.py changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
     providers/    presets, one TOML file per vendor: data, no code
     downstream/   towards the app: listener.py connection.py reader.py limits.py request.py router.py fields.py
                   exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
-    queue/        calls that do not stand alone, or that may happen later
+    queue/        calls that do not stand alone, or that may happen later: queue.py (all lines) job.py (what is stored)
+                  submit.py worker.py (one line) turn.py (one attempt) verdict.py callback.py resource.py
       batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
                   item.py run.py (its items, so many at once) sending.py again.py result.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
+                  jobs.py
     layers/       one policy per file; stack.py holds the order and why  << read this first
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each
@@ -30,6 +33,7 @@ handed over by `app.py`.
                   machines) machines.py (kept over reloads)
       idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
                        once.py (the answer, repeated) keeper.py record.py
+      defer/           config.py layer.py when.py (which calls may be jobs, after which failures)
       coalesce/        config.py layer.py likeness.py (which calls are equal) flight.py (one that is shared)
       retry/           config.py layer.py backoff.py budget.py replay.py
       hedge/           config.py layer.py race.py
@@ -73,7 +77,7 @@ handed over by `app.py`.
 The life of a call.
 
     app -> listener -> connection, reader -> exchange: router -> service -> handler(call) ---> transport -> vendor
-           observe > deadline > admission > body_bound > access > rewrite > transform > idempotency > coalesce >
+           observe > deadline > admission > body_bound > access > defer > rewrite > transform > idempotency > coalesce >
                retry > hedge > [ per attempt: circuit_breaker > rate_limit > bulkhead > credentials > ]
     app <- exchange streams the body <- reply <-------------------------------------------------'
            last byte sent, or given up: call.end(outcome); the endings run in reverse, once

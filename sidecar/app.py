@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sidecar import __version__
-from sidecar.admin.api import admin_app
 from sidecar.admin.health import health_app
 from sidecar.auditing import Auditing
 from sidecar.auth.oauth.pace import Paces
 from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
 from sidecar.config.load import load
-from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError
 from sidecar.config.rules import check
-from sidecar.config.show import as_data
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
@@ -26,7 +23,9 @@ from sidecar.downstream.exchange import Exchange
 from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
 from sidecar.own import Own
+from sidecar.people import People
 from sidecar.process import files_wanted, settle_memory
+from sidecar.queue.queue import Queue
 from sidecar.storing import Storing
 from sidecar.telemetry.log import Log, LogConfig
 from sidecar.telemetry.metrics import Metrics
@@ -55,27 +54,25 @@ class App:
         self._auditing = Auditing(metrics, clock, self._log, self._writer)
         audit, self._tell = self._auditing.audit, self._auditing.tell
         self._storing = Storing(clock, random.random, self._tell, metrics)
+        self._queue = Queue(
+            lambda: self._storing.store.backlog, clock, random.random, Ids(), self._tell, self._log.fault, metrics
+        )
         self._grounds = Grounds(
             clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Trust(),
-            Paces(), self._storing,
+            Paces(), self._storing, self._queue,
         )  # fmt: skip
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
-        self._own = Own(self._exchange, clock, random.random, self._grounds.ids, self._tasks, self._log.fault)
+        self._own = Own(
+            self._exchange, clock, random.random, self._grounds.ids, self._tasks, self._log.fault, self._queue
+        )
+        people = People(self._current, self.snapshot, self.reload, self._queue, audit, self._log.fault)
         self._doors = Doors(
             self._exchange.run,
             clock,
             {
                 "telemetry": lambda _: health_app(lambda: self._not_ready, metrics.exposition),
-                "admin": lambda hosts: admin_app(
-                    self.snapshot,
-                    self._config,
-                    self.reload,
-                    self._force_circuit,
-                    self._logged_in,
-                    hosts=hosts,
-                    on_fault=self._admin_fault,
-                ),
+                "admin": people.app,
             },
         )
         self._generation: Generation | None = None
@@ -103,7 +100,7 @@ class App:
             "ready": self._not_ready is None,
             "connections": sum(listener.connections for listener in self._doors.egress),
             "store": self._storing.store.snapshot(),
-            **self._generation.snapshot(),
+            **self._generation.snapshot(self._queue.snapshot),
         }
 
     # Start.
@@ -173,6 +170,8 @@ class App:
         self._log.configure(generation.config.log)
         self._grounds.metrics.gauge("sidecar_config_generation").value = generation.number
         self._grounds.metrics.gauge("sidecar_config_reload_ok").value = 1
+        if self._storing.store.is_durable:
+            self._queue.use(generation.lines())
         generation.start(previous)
         if previous is not None:
             previous.retire(generation)
@@ -221,6 +220,10 @@ class App:
             self._tell("error" if problems else "info", msg, problems=problems, generation=self._number)
         return {"ok": not problems, "generation": self._number, "problems": problems}
 
+    def _current(self) -> Generation:
+        assert self._generation is not None, "the doors open when it is there"
+        return self._generation
+
     @property
     def _number(self) -> int:
         return self._generation.number if self._generation is not None else 0
@@ -247,7 +250,10 @@ class App:
         self._exchange.is_draining = True
         self._step("stop_accepting", busy=self._doors.busy)
         self._doors.stop_accepting()
-        cut_off = await self._doors.drain(0.0 if self._is_cut_short else seconds)
+        left = 0.0 if self._is_cut_short else seconds
+        jobs = self._tasks.spawn(self._queue.stop(left), "the queue")  # Beside the calls.
+        cut_off = await self._doors.drain(left)
+        await jobs
         self._step("finish_calls", cut_off=cut_off)
         if not await asyncio.to_thread(self._writer.flush, self._flush_max):
             self._flush_max = FLUSH_MAX_HURRIED
@@ -278,23 +284,3 @@ class App:
         await self._grounds.resolver.stop()
         await self._auditing.close(self._flush_max)
         await asyncio.to_thread(self._writer.close, self._flush_max)
-
-    def _config(self) -> dict[str, Any]:
-        assert self._generation is not None
-        config: Config = self._generation.config
-        return as_data(config)
-
-    def _force_circuit(self, name: str, state: str) -> list[dict[str, Any]]:
-        assert self._generation is not None
-        circuits = self._generation.force_circuit(name, state)
-        if circuits:
-            self._auditing.audit.note("circuit_override", service=name, state=state)
-        return circuits
-
-    def _logged_in(self, name: str, version: str) -> None:
-        assert self._generation is not None
-        secret = self._generation.logged_in(name)
-        self._auditing.audit.note("login", service=name, secret=str(secret), version=version)
-
-    def _admin_fault(self, error: BaseException) -> None:
-        self._log.fault("admin", error)

@@ -18,6 +18,7 @@ from sidecar.config.problem import ConfigError, Problem
 from sidecar.config.rules import check
 
 _OK, _PROBLEM = 0, 1
+_JOB_COLUMNS = ("id", "state", "method", "path", "attempts", "created_at", "next_at", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     token.set_defaults(command=_token)
     for command in (login, token):
         command.add_argument("service", metavar="SERVICE")
+    _add_jobs(commands)
     audit = commands.add_parser("audit", help="the audit log").add_subparsers(required=True, metavar="WHAT")
     verify = audit.add_parser("verify", help="find what was removed or changed")
     verify.add_argument("file", metavar="FILE", type=Path, nargs="+", help="of one chain; -: stdin, lines of the log")
@@ -82,6 +84,24 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     commands.add_parser("version", help="print the version").set_defaults(command=_version)
     return parser
+
+
+def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    jobs = commands.add_parser("jobs", help="the deferred calls").add_subparsers(required=True, metavar="WHAT")
+    listed = jobs.add_parser("list", help="the newest first")
+    listed.add_argument("--service", help="only of this one")
+    listed.add_argument("--state", help="only those that are waiting, running, succeeded, failed, dead or cancelled")
+    listed.add_argument("--limit", type=int, default=50, help="at most so many; default: 50")
+    listed.add_argument("--json", action="store_true", help="for programs")
+    listed.set_defaults(command=_jobs_list)
+    show = jobs.add_parser("show", help="one job, with the vendor's answer")
+    retry = jobs.add_parser("retry", help="try a job again that failed, is dead or was cancelled")
+    discard = jobs.add_parser("discard", help="cancel a job that waits; take one away that has ended")
+    for command, method in ((show, "GET"), (retry, "POST"), (discard, "DELETE")):
+        command.add_argument("id", metavar="ID")
+        command.set_defaults(command=_job, method=method)
+    for command in (listed, show, retry, discard):
+        command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -184,6 +204,40 @@ def _token(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     try:
         print(as_text(arguments.service, token_state(config.listen.admin, arguments.service)))
+    except Unreachable as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return _PROBLEM
+    return _OK
+
+
+def _jobs_list(arguments: argparse.Namespace) -> int:
+    from urllib.parse import urlencode
+
+    from sidecar.admin.ask import Unreachable, ask
+
+    wanted = {"service": arguments.service, "state": arguments.state, "limit": arguments.limit}
+    query = urlencode({name: value for name, value in wanted.items() if value is not None})
+    try:
+        jobs = ask(load(arguments.config).listen.admin, f"/api/jobs?{query}")["jobs"]
+    except Unreachable as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return _PROBLEM
+    if arguments.json:
+        _print_json(jobs)
+    else:
+        for job in jobs:
+            print(*(job.get(name) or "-" for name in _JOB_COLUMNS), sep="\t")
+    return _OK
+
+
+def _job(arguments: argparse.Namespace) -> int:
+    from urllib.parse import quote
+
+    from sidecar.admin.ask import Unreachable, ask
+
+    path = f"/api/jobs/{quote(arguments.id, safe='')}" + ("/retry" if arguments.method == "POST" else "")
+    try:
+        _print_json(ask(load(arguments.config).listen.admin, path, method=arguments.method))
     except Unreachable as error:
         print(f"sidecar: {error}", file=sys.stderr)
         return _PROBLEM

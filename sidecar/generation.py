@@ -27,6 +27,7 @@ from sidecar.layers.admission import Gate
 from sidecar.layers.running import Service
 from sidecar.layers.service import certificate_of, identity_of
 from sidecar.layers.shared import Shared
+from sidecar.queue.queue import LineSpec, Queue
 from sidecar.storing import Storing
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
@@ -51,6 +52,7 @@ class Grounds(NamedTuple):
     trust: Trust
     paces: Paces
     storing: Storing
+    queue: Queue
 
 
 class Generation:
@@ -113,6 +115,15 @@ class Generation:
         if not shares_secrets and successor is not None:
             self.shared.tasks.spawn(self.shared.secrets.close(successor.shared.secrets), "secret stores")
 
+    def lines(self) -> dict[str, LineSpec]:
+        """Give the lines of jobs, and what works them off."""
+        found = {}
+        for service in self.services.values():
+            for name, (queue, statuses) in service.lines.items():
+                secret = None if queue.callback_secret is None else self.shared.secrets.hold(queue.callback_secret)
+                found[name] = LineSpec(queue, statuses, service.handle, service.policies.is_busy, secret)
+        return found
+
     def start(self, previous: "Generation | None") -> None:
         """Fetch ahead what first calls would wait for; the secrets have been read."""
         is_trust_new = previous is not None and previous.shared.contexts is not self.shared.contexts
@@ -148,12 +159,12 @@ class Generation:
             raise UnknownService(f"no such service; known are: {', '.join(sorted(self.services)) or 'none'}")
         return self.services[name]
 
-    def snapshot(self) -> dict[str, Any]:
-        """Show all services, for people."""
+    def snapshot(self, queue_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """Show all services, for people, each with its queue."""
         return {
             "generation": self.number,
             "calls_in_flight": self.shared.gate.inside,
-            "services": {name: service.snapshot() for name, service in self.services.items()},
+            "services": {name: service.snapshot() | queue_of(name) for name, service in self.services.items()},
         }
 
 
@@ -181,6 +192,7 @@ def share(grounds: Grounds, config: Config, mark: Fingerprint, previous: Generat
         network=network,
         paces=grounds.paces,
         store=grounds.storing.store,
+        submit=grounds.queue.submit if grounds.storing.store.is_durable else None,
         token_key=config.store.encryption_key,
         replicas=config.sidecar.replicas,
         audit=grounds.audit if config.audit is not None else None,

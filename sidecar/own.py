@@ -11,6 +11,9 @@ from sidecar.downstream.exchange import Exchange
 from sidecar.downstream.inner import admit
 from sidecar.layers.running import Service
 from sidecar.queue.batch.batch import PREFIX, Batches, Means
+from sidecar.queue.queue import Queue
+from sidecar.queue.resource import PREFIX as JOBS
+from sidecar.queue.resource import JobResource
 
 
 class Own:
@@ -24,12 +27,13 @@ class Own:
         ids: Ids,
         tasks: Tasks,
         fault: Callable[..., None],
+        queue: Queue,
     ) -> None:
         def find_service(name: bytes) -> Service:  # Whichever generation is the current one.
             return exchange.router.wanted(name)
 
         self._batches = Batches(Means(clock, jitter, tasks, fault, find_service, partial(admit, ids)))
-        exchange.own = {PREFIX: self._batches.handle}
+        exchange.own = {PREFIX: self._batches.handle, JOBS: JobResource(queue).handle}
 
     def use(self, config: Config) -> None:
         """Take over the bounds of a new generation."""

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.admin.door import BODY_MAX
+from sidecar.admin.jobs import Jobs, add_jobs
 from sidecar.admin.page import PAGE, POLICY
 from sidecar.admin.problem import NoCircuit, NotFound, ReloadRefused, problem
 from sidecar.core.errors import (
@@ -28,7 +29,8 @@ Picture = Mapping[str, Any]
 
 _KNOWN = (
     "GET /, GET /api/services, GET /api/services/{name}, POST /api/services/{name}/circuit, "
-    "POST /api/services/{name}/login, GET /api/config, POST /api/reload"
+    "POST /api/services/{name}/login, GET /api/config, POST /api/reload, GET /api/jobs, GET /api/jobs/{id}, "
+    "DELETE /api/jobs/{id}, POST /api/jobs/{id}/retry"
 )
 VERSION_MAX = 512  # Characters. Longer: refused; no store has such.
 _HEADERS = {
@@ -67,6 +69,7 @@ def admin_app(
     force_circuit: Callable[[str, str], Sequence[Picture]] = _no_circuits,
     logged_in: Callable[[str, str], None] = _no_logins,
     *,
+    jobs: Jobs | None = None,
     hosts: frozenset[str] = frozenset(),
     on_fault: Callable[[BaseException], None],
 ) -> web.Application:
@@ -75,11 +78,9 @@ def admin_app(
     `snapshot` gives {"generation": n, "services": {name: {...}}}; `config` what was loaded, secrets as references;
     `reload` {"ok": bool, "generation": n, "problems": [...]}. `force_circuit` sets the circuits of a service to `open`
     or `auto` and gives them, none if it has none; it raises UnknownService. `logged_in` is told of a service's new
-    refresh token and its version; it raises UnknownService and BadRequest. `on_fault` is told what broke inside.
+    refresh token and its version; it raises UnknownService and BadRequest. `jobs` is the queue; `on_fault` is told what
+    broke inside.
     """
-
-    async def services(_: web.Request) -> web.Response:
-        return _json(snapshot())
 
     async def service(request: web.Request) -> web.Response:
         known = snapshot()["services"]
@@ -101,9 +102,6 @@ def admin_app(
         logged_in(name, _login(await request.read()).version)
         return _json({"name": name})
 
-    async def show_config(_: web.Request) -> web.Response:
-        return _json(config())
-
     async def load_anew(_: web.Request) -> web.Response:
         result = await reload()
         if result.get("ok"):
@@ -112,14 +110,23 @@ def admin_app(
         return problem(ReloadRefused(detail), problems=list(result.get("problems", ())))
 
     app = web.Application(middlewares=[_guard(hosts, on_fault)], client_max_size=BODY_MAX)
-    app.router.add_get("/api/services", services)
+    app.router.add_get("/api/services", _showing(snapshot))
     app.router.add_get("/api/services/{name}", service)
     app.router.add_post("/api/services/{name}/circuit", circuit)
     app.router.add_post("/api/services/{name}/login", login)
-    app.router.add_get("/api/config", show_config)
+    app.router.add_get("/api/config", _showing(config))
     app.router.add_post("/api/reload", load_anew)
     app.router.add_get("/", _page)
+    if jobs is not None:
+        add_jobs(app, jobs)
     return app
+
+
+def _showing(picture: Callable[[], Picture]) -> Handler:
+    async def show(_: web.Request) -> web.Response:
+        return _json(picture())
+
+    return show
 
 
 async def _page(_: web.Request) -> web.Response:

@@ -16,9 +16,16 @@ class Unreachable(Exception):
     """There is no answer; the sentence says why and what helps."""
 
 
-def ask(address: str, path: str, told: Mapping[str, str] | None = None) -> Any:
-    """GET `path` from the admin listener at `address`, decoded; with `told`, POST it there. Raises Unreachable."""
-    method, body, headers = "GET", None, {"Host": "localhost"}
+class Refused(Unreachable):
+    """The sidecar says no; the sentence is its own."""
+
+
+def ask(address: str, path: str, told: Mapping[str, str] | None = None, method: str = "GET") -> Any:
+    """GET `path` from the admin listener at `address`, decoded; with `told`, POST it there.
+
+    Raises Unreachable; Refused, which is one, with the sidecar's own sentence where it says no.
+    """
+    body, headers = None, {"Host": "localhost"}
     if told is not None:
         method, body = "POST", json.dumps(told)
         headers["Content-Type"] = "application/json"
@@ -33,12 +40,22 @@ def ask(address: str, path: str, told: Mapping[str, str] | None = None) -> Any:
         raise Unreachable(f"the sidecar at {address} did not answer: {str(error) or type(error).__name__}") from None
     finally:
         connection.close()
+    if answer.getheader("Content-Type", "").startswith("application/problem+json") and len(content) <= _ANSWER_MAX:
+        raise Refused(_detail(content))
     if answer.status != http.client.OK or len(content) > _ANSWER_MAX:
         raise Unreachable(f"what listens at {address} answered {answer.status} to {method} {path}; is it a sidecar?")
     try:
         return json.loads(content)
     except ValueError:
         raise Unreachable(f"what listens at {address} did not answer with JSON; is it a sidecar?") from None
+
+
+def _detail(content: bytes) -> str:
+    try:
+        detail = json.loads(content)["detail"]
+    except (ValueError, KeyError, TypeError):
+        return "it said no, and not why"
+    return str(detail)
 
 
 def _connection(address: Address) -> http.client.HTTPConnection:

@@ -44,7 +44,8 @@ class Call:
     __slots__ = (
         "_endings", "address", "app", "app_credentials", "attempts", "attempts_max", "backoff_s", "body", "credential",
         "credential_version", "deadline_at", "error_code", "error_detail", "expects_continue", "has_user_agent",
-        "headers", "idempotency_key", "is_observed", "method", "not_retried", "outcome", "path_template", "peer",
+        "headers", "idempotency_key", "is_observed", "job", "method", "not_retried", "outcome", "path_template", "peer",
+        "prefers_async", "queue_key",
         "request_id", "response_bytes", "route", "service", "source", "started_at", "status", "step", "target",
         "timeout_asked", "trace_flags", "trace_id", "upgrade", "upstream_s", "waited_rate_s", "waited_slot_s",
         "wants_trailers",
@@ -66,6 +67,9 @@ class Call:
         self.app = ""
         self.peer: Peer | None = None  # Who it is for the kernel, where the app came by a Unix socket.
         self.idempotency_key: bytes | None = None
+        self.job = ""  # The id of the job whose turn this is; "" for a call that the app waits for.
+        self.prefers_async = False  # Prefer: respond-async. A job will do.
+        self.queue_key = ""  # Sidecar-Queue-Key: jobs with the same one keep their order.
         self.timeout_asked: float | None = None  # Sidecar-Timeout; it can only shorten.
         self.attempts_max: int | None = None  # Sidecar-Attempts-Max; it can only lower.
         self.expects_continue = False
@@ -107,6 +111,7 @@ class Call:
         child.trace_id = self.trace_id
         child.trace_flags = self.trace_flags
         child.app = self.app
+        child.job = self.job
         child.peer = self.peer
         child.app_credentials = self.app_credentials
         child.idempotency_key = self.idempotency_key

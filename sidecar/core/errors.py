@@ -75,6 +75,18 @@ class UnknownService(SidecarError):
     code, status, title, proxy_error = "unknown_service", 404, "Unknown service", "destination_not_found"
 
 
+class UnknownJob(SidecarError):
+    """No such job; or it ended long ago."""
+
+    code, status, title, proxy_error = "unknown_job", 404, "Unknown job", "destination_not_found"
+
+
+class JobState(SidecarError):
+    """The job is in a state in which that cannot be done."""
+
+    code, status, title, proxy_error = "job_state", 409, "Not in this state", "http_request_denied"
+
+
 class MethodNotAllowed(BadRequest):
     """CONNECT and the like: refused with the reason."""
 
@@ -154,6 +166,18 @@ class BulkheadFull(SidecarError):
     """All slots of the service are in use, and the line for them is full."""
 
     code, status, title, proxy_error = "bulkhead_full", 503, "The bulkhead is full", "connection_limit_reached"
+
+
+class QueueFull(SidecarError):
+    """The line of jobs is at its bound, or the store is; the call was not accepted."""
+
+    code, status, title, proxy_error = "queue_full", 503, "The queue is full", "connection_limit_reached"
+
+
+class StoreUnavailable(SidecarError):
+    """What has to be stored before it is acknowledged cannot be stored now; nothing was accepted."""
+
+    code, status, title, proxy_error = "store_unavailable", 503, "The store is away", "destination_unavailable"
 
 
 class CircuitOpen(SidecarError):

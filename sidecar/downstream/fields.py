@@ -11,6 +11,7 @@ from sidecar.telemetry import trace
 
 _ID = re.compile(rb"[!-~]{1,128}")
 _APP = re.compile(rb"[ -~]{1,128}")
+_QUEUE_KEY = re.compile(rb"[!-~]{1,128}")
 _COUNT = re.compile(rb"[1-9][0-9]{0,2}")
 
 
@@ -54,6 +55,11 @@ def read_fields(call: Call, request: Request) -> None:
         if not _APP.fullmatch(app):
             raise BadRequest("Sidecar-App is 1 to 128 printable ASCII characters")
         call.app = app.decode()
+    key = request.first(b"sidecar-queue-key")
+    if key is not None:
+        if not _QUEUE_KEY.fullmatch(key):
+            raise BadRequest("Sidecar-Queue-Key is 1 to 128 visible ASCII characters")
+        call.queue_key = key.decode()
     for name in (b"authorization", b"cookie"):
         call.app_credentials += [(name.title(), value) for value in ours.get(name, ())]
     # An empty one tells no two calls apart, so it makes none repeatable.
@@ -62,7 +68,7 @@ def read_fields(call: Call, request: Request) -> None:
     call.upgrade = request.upgrades_to
     call.expects_continue = (request.first(b"expect") or b"").lower() == b"100-continue" and not request.is_http_1_0
     for prefer in ours.get(b"prefer", ()):
-        _forward_prefer(call, prefer)
+        _read_prefer(call, prefer)
 
 
 def _duration(text: bytes) -> float:
@@ -75,8 +81,11 @@ def _duration(text: bytes) -> float:
     return duration
 
 
-def _forward_prefer(call: Call, prefer: bytes) -> None:
+def _read_prefer(call: Call, prefer: bytes) -> None:
     """Pass on the preferences (RFC 7240) that are the vendor's; `respond-async` is asked of us."""
-    kept = [part for part in prefer.split(b",") if part.partition(b";")[0].strip().lower() != b"respond-async"]
+    parts = prefer.split(b",")
+    kept = [part for part in parts if part.partition(b";")[0].strip().lower() != b"respond-async"]
+    if len(kept) < len(parts):
+        call.prefers_async = True
     if kept:
         call.headers.append((b"Prefer", b",".join(kept).strip()))

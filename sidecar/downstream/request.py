@@ -8,7 +8,7 @@ from sidecar.core.headers import HOP_BY_HOP, tokens
 OURS = HOP_BY_HOP | {
     b"host", b"content-length", b"expect", b"authorization", b"cookie", b"x-request-id", b"traceparent", b"tracestate",
     b"prefer", b"idempotency-key", b"user-agent", b"sidecar-timeout", b"sidecar-attempts-max", b"sidecar-app",
-    b"sidecar-token", b"sec-fetch-site", b"forwarded", b"via",
+    b"sidecar-token", b"sidecar-queue-key", b"sec-fetch-site", b"forwarded", b"via",
 }  # fmt: skip
 # Never for a vendor: who called us through what is this pod's business (istio 17635, 35283, 44249).
 DROPPED = (b"sidecar-", b"x-forwarded-", b"x-envoy-", b"x-b3-", b"l5d-", b"x-istio-")

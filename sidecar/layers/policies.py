@@ -8,6 +8,7 @@ from sidecar.core.recent import Recent
 from sidecar.layers.bulkhead.bulkhead import Bulkhead
 from sidecar.layers.circuit_breaker.breaker import Breaker
 from sidecar.layers.circuit_breaker.report import Report
+from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.entitling import Entitlement
 from sidecar.layers.idempotency.keeper import Keeper
 from sidecar.layers.idempotency.key import uuid
@@ -28,6 +29,7 @@ from sidecar.telemetry.metrics import Counter
 from sidecar.upstream.hints.config import HintsConfig
 from sidecar.upstream.hints.interpreter import Interpreter
 
+ASKED = QueueConfig(when="asked")  # What holds where nothing is said, and jobs can be kept.
 M = TypeVar("M")
 WAITING_MAX = 1000  # For what the vendor announced, where no rate_limit says another number. Full: refused at once.
 
@@ -41,9 +43,12 @@ class Policies:
         self.machines: Machines = Machines(previous.machines if previous is not None else None)
         self._watch_gauges()
 
-    def parts(self, route: str, config: ServiceConfig, observer: Observer, entitlement: Entitlement) -> Parts:
-        """Give what the layers of one route stand on."""
+    def parts(
+        self, route: str, config: ServiceConfig, observer: Observer, entitlement: Entitlement, line: str = ""
+    ) -> Parts:
+        """Give what the layers of one route stand on; `line` is the one of its jobs."""
         shared = self._shared
+        queue = queue_of(config, shared)
         return Parts(
             observer=observer,
             gate=shared.gate,
@@ -59,6 +64,9 @@ class Policies:
             tasks=shared.tasks,
             jitter=shared.jitter,
             make_key=partial(uuid, shared.ids),
+            queue=queue,
+            line=line,
+            submit=shared.submit,
             tell=shared.tell,
             count_retry=partial(self._count, "sidecar_retries_total"),
             counter=self._counter,
@@ -72,6 +80,12 @@ class Policies:
         if any(breaker.is_forced for _, breaker in self.machines.before(Breaker)):
             self.force_circuit("open")  # An operator's word outlasts a change of the section.
         self.machines.settle()
+
+    def is_busy(self) -> bool:
+        """Whether calls wait for a permit or a slot."""
+        return any(line.count for _, line in self.machines.all(Line)) or any(
+            bulkhead.slots.waiting for _, bulkhead in self.machines.all(Bulkhead)
+        )
 
     @property
     def notable(self) -> frozenset[bytes]:
@@ -244,3 +258,10 @@ class Policies:
 
 def _scoped(scope: str, shown: dict[str, Any], word: str = "route") -> dict[str, Any]:
     return {word: scope, **shown} if scope else shown
+
+
+def queue_of(config: ServiceConfig, shared: Shared) -> QueueConfig | None:
+    """Give how calls become jobs; None: they never do."""
+    if shared.submit is None or config.queue is False:
+        return None
+    return config.queue or ASKED

@@ -10,6 +10,7 @@ from sidecar.auth.oauth.config import TokenRequest
 from sidecar.auth.signing.mtls import ClientCertificate
 from sidecar.core.call import Call, Handler, Reply
 from sidecar.layers.access import Rule
+from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.entitling import Entitling
 from sidecar.layers.observe import Observer
 from sidecar.layers.policies import Policies
@@ -42,6 +43,7 @@ class Service:
         self.policies: Policies = Policies(name, shared, previous.policies if previous is not None else None)
         self._observers: dict[str, Observer] = {}
         self._transports: dict[str, Transport] = {}
+        self.lines: dict[str, tuple[QueueConfig, frozenset[int]]] = {}  # Of jobs, with what they are tried again after.
         self._notable = frozenset[bytes]()
         self._entitling = Entitling(name, shared, self.policies.machines)
         self._tls = self._context(config)
@@ -141,7 +143,10 @@ class Service:
             observer = self._observers[route] = Observer(metrics, shared.log, shared.clock, shared.audit)
         replay_max = int((config.retry or RetryConfig()).replay_max)  # Without retries, too: a 401 was not processed.
         entitlement = self._entitling.of(config.auth, base_url, replay_max)
-        parts = self.policies.parts(route, config, observer, entitlement)
+        line = self.name if config.queue == self.entry.config.queue else f"{self.name}.{route}"
+        parts = self.policies.parts(route, config, observer, entitlement, line)
+        if parts.queue is not None and line not in self.lines:
+            self.lines[line] = (parts.queue, (config.retry or RetryConfig()).statuses)
         timeouts = Timeouts(config.attempt_timeout, config.first_byte_timeout, config.idle_timeout)
         transport = Transport(
             base_url, self._way.pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent

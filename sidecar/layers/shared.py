@@ -11,6 +11,7 @@ from sidecar.core.ids import Ids
 from sidecar.core.secret import SecretRef
 from sidecar.core.tasks import Tasks
 from sidecar.layers.admission import Gate
+from sidecar.layers.defer.layer import Submit
 from sidecar.store.base import Store
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log
@@ -36,6 +37,7 @@ class Shared(NamedTuple):
     network: Network  # To token endpoints.
     paces: Paces  # How often these are asked.
     store: Store  # What outlives a call, and what pods agree on.
+    submit: Submit | None  # Makes jobs of calls; None where nothing outlives the process.
     token_key: SecretRef | None  # Under which pods share tokens through a store that they share.
     replicas: int  # Pods that share the vendor's limits, when nothing else divides them.
     audit: Audit | None = None  # Absent without [audit], so that calls pay nothing for it.

@@ -5,6 +5,7 @@ deadline     all below share one budget of time
 admission    protects this pod's memory; sheds before any work
 body_bound   the same for one call
 access       least privilege: what is not allowed stops before anything is done with it
+defer        a call that may happen later becomes a job: as the app made it, so that its turn passes all below anew
 rewrite      the app's addresses outwards
 transform    the vendor's shape inwards, the app's shape outwards
 idempotency  one key per logical operation, the same on every attempt; what was done before is answered from here
@@ -41,12 +42,15 @@ from sidecar.layers.coalesce.layer import coalesce
 from sidecar.layers.coalesce.likeness import Likeness
 from sidecar.layers.credentials import credentials, noted
 from sidecar.layers.deadline import deadline
+from sidecar.layers.defer.config import QueueConfig
+from sidecar.layers.defer.layer import Submit, defer
 from sidecar.layers.entitling import Entitlement
 from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.hedge.layer import Hedges, Lateness, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.keeper import Keeper
+from sidecar.layers.idempotency.key import fitted
 from sidecar.layers.idempotency.layer import idempotency
 from sidecar.layers.idempotency.once import NOT_FINAL, Keyed, OnceRules, once
 from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
@@ -93,6 +97,9 @@ class Parts(NamedTuple):
     tasks: Tasks
     jitter: Callable[[], float]
     make_key: Callable[[], str]
+    queue: QueueConfig | None  # Its calls may become jobs, in this line.
+    line: str
+    submit: Submit | None
     tell: Callable[..., None]
     count_retry: Callable[[str], None]
     counter: Callable[..., Counter]  # Of a metric, by its name and what it is labelled with beside the service.
@@ -106,6 +113,7 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         admission(parts.gate),
         body_bound(config.body_max),
         access(config.allow) if config.allow is not None else None,
+        _defer(config, parts) if parts.queue is not None else None,
         rewrite(_rewriter(config), has_bodies=config.rewrite_urls == "body") if config.rewrite_urls else None,
         transform(config.headers, config.response_headers, config.api_version, config.forward),
         _idempotency(config.idempotency, config, parts) if config.idempotency else None,
@@ -169,6 +177,18 @@ def _rewriter(config: ServiceConfig) -> Rewriter:
     # The app's paths begin behind a version that is put in front of them.
     pinned = b"/" + version.value.encode() if version is not None and version.path else b""
     return Rewriter(origin.root, origin.base_path + pinned, DEFAULT_PORTS["https" if origin.is_tls else "http"])
+
+
+def _defer(config: ServiceConfig, parts: Parts) -> Layer:
+    assert parts.queue is not None
+    assert parts.submit is not None
+    keyed = config.idempotency or None
+    methods = frozenset(keyed.methods) if keyed is not None else frozenset()
+    key_max = keyed.key_max if keyed is not None else 0
+    statuses = (config.retry or RetryConfig()).statuses
+    make_key = lambda: fitted(parts.make_key(), key_max)  # noqa: E731
+    forward = frozenset(config.forward)
+    return defer(parts.queue, parts.line, statuses, forward, methods, make_key, parts.submit, parts.clock)
 
 
 def _retry(config: RetryConfig, parts: Parts) -> Layer:

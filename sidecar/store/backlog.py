@@ -158,5 +158,5 @@ class Backlog(Protocol):
     async def tally(self, line: str) -> Tally:
         """Count."""
 
-    async def purge(self, line: str, older_than: float, count: int) -> int:
-        """Take away up to `count` that ended more than `older_than` seconds ago, and say how many."""
+    async def purge(self, line: str, state: str, older_than: float, count: int) -> int:
+        """Take away up to `count` that are in `state` and ended over `older_than` seconds ago, and say how many."""

@@ -82,6 +82,10 @@ class Store(Protocol):
         """Whether other pods see the same."""
 
     @property
+    def is_durable(self) -> bool:
+        """Whether what it acknowledged outlives the process."""
+
+    @property
     def is_up(self) -> bool:
         """Whether it answered last."""
 

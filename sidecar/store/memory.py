@@ -85,6 +85,7 @@ class MemoryStore:
     """All in this process."""
 
     is_shared = False
+    is_durable = False
     is_up = True
 
     def __init__(self, config: StoreConfig, clock: Clock) -> None:

@@ -93,12 +93,12 @@ class MemoryBacklog:
         """Count."""
         return self._line(line).tally()
 
-    async def purge(self, line: str, older_than: float, count: int) -> int:
+    async def purge(self, line: str, state: str, older_than: float, count: int) -> int:
         """Take away what ended long ago."""
         lined = self._line(line)
         before = self._time.now() - older_than
         taken = 0
-        while taken < count and (kept := lined.ended(before)) is not None:
+        while taken < count and (kept := lined.ended(state, before)) is not None:
             self._room.take(-cost(kept))
             lined.take_away(kept)
             taken += 1

@@ -73,7 +73,7 @@ class MemoryLine:
         self._unfinished: Heap[Kept] = Heap(lambda _, kept: kept.is_unfinished)
         self._of_key: dict[str, Heap[Kept]] = {}  # The unfinished ones.
         self._in_state: dict[str, Order[Kept]] = {}
-        self._settled: Heap[Kept] = Heap(lambda rank, kept: kept.settled_at == rank and kept.state != GONE)
+        self._settled: dict[str, Heap[Kept]] = {}  # What has ended, in each state.
 
     @property
     def length(self) -> int:
@@ -173,9 +173,10 @@ class MemoryLine:
         oldest = self._unfinished.first()
         return Tally(dict(self.counts), self.bytes, None if oldest is None else oldest[1].created_at)
 
-    def ended(self, before: float) -> Kept | None:
-        """Give the one that ended first, if it did by `before`."""
-        first = self._settled.first()
+    def ended(self, state: str, before: float) -> Kept | None:
+        """Give the one in a state that ended first, if it did by `before`."""
+        row = self._settled.get(state)
+        first = None if row is None else row.first()
         return first[1] if first is not None and first[0] <= before else None
 
     def _count(self, kept: Kept, by: int) -> None:
@@ -226,7 +227,11 @@ class MemoryLine:
         kept.is_ahead = False
         if was_unfinished:
             kept.settled_at = now
-            self._settled.push(now, kept)
+        assert kept.settled_at is not None
+        if state not in self._settled:
+            self._settled[state] = Heap(lambda rank, kept: kept.settled_at == rank and kept.state == state)
+        self._settled[state].push(kept.settled_at, kept)
+        if was_unfinished:
             self._let_next(kept.key)
 
     def _let_next(self, key: str) -> None:

@@ -62,7 +62,7 @@ class AttemptLine(msgspec.Struct, omit_defaults=True):
 
 
 class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """The canonical line; its fields and their order are the contract. The last three may be absent."""
+    """The canonical line; its fields and their order are the contract. The last four may be absent."""
 
     ts: str
     level: str
@@ -89,6 +89,7 @@ class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
     idempotency_key_hash: str
     detail: str = ""
     not_retried: str = ""
+    job: str = ""
     attempt_details: list[AttemptLine] | None = None
 
 
@@ -181,7 +182,7 @@ class Log:
             _ms(call.waited_rate_s) if call.waited_rate_s else 0, _ms(call.waited_slot_s) if call.waited_slot_s else 0,
             _ms(call.backoff_s) if call.backoff_s else 0,
             call.upstream_s * 1e6 // 1.0 / 1e3, total_s * 1e6 // 1.0 / 1e3, request_bytes, response_bytes, call.app,
-            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, call.not_retried, details,
+            "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, call.not_retried, call.job, details,
         )  # fmt: skip
         try:
             self._writer.add(_encode(line))

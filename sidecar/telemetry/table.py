@@ -68,6 +68,8 @@ TABLE = (
         "sidecar_secret_unconfirmed_seconds", "gauge", ("secret",),
         "Since the store last confirmed the value, while it cannot be read; 0 when all is well.", max,
     ),
+    Row("sidecar_queue_jobs", "gauge", ("service", "state"), "Jobs, by what they do now.", max),
+    Row("sidecar_queue_oldest_seconds", "gauge", ("service",), "Since the oldest job not done was accepted.", max),
     Row("sidecar_store_up", "gauge", (), "1 while the store of [store] answers, 0 while it does not.", min),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),

@@ -18,7 +18,7 @@ from tests.kit.servers import Servers
 from tests.kit.valkey import Valkey
 
 ROOM = Size(2**20)
-TIMED_ROWS = (b"}:due", b"}:running", b"}:settled")  # Of a backlog in Valkey: by milliseconds.
+TIMED_ROWS = (b"}:due", b"}:running", b"}:d:")  # Of a backlog in Valkey: by milliseconds.
 TIMES = ("created", "wanted", "settled")  # Of an entry there.
 
 
@@ -98,7 +98,7 @@ class InValkey(Place):
                     client.delete(key)
                 elif left > 0:
                     client.pexpire(key, left - by)
-                if key.endswith(TIMED_ROWS):
+                if any(row in key for row in TIMED_ROWS):
                     for member, score in client.zrange(key, 0, -1, withscores=True):
                         client.zadd(key, {member: score - by})
                 elif b":e:" in key:

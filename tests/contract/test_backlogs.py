@@ -319,12 +319,27 @@ async def test_what_ended_long_ago_is_purged(backlog: Backlog, place: Place) -> 
     await place.pass_time(60)
     await backlog.move(LINE, "e0", {"failed"}, WAITING)
     await backlog.settle(LINE, "e3", "w", Settlement("done"))
-    assert await backlog.purge(LINE, 3600, 9) == 0
-    assert await backlog.purge(LINE, 59, 1) == 1
+    assert await backlog.purge(LINE, "done", 3600, 9) == 0
+    assert await backlog.purge(LINE, "done", 59, 1) == 1
     assert await backlog.get(LINE, "e1") is None
-    assert await backlog.purge(LINE, 59, 9) == 1
+    assert await backlog.purge(LINE, "done", 59, 9) == 1
     assert await counts(backlog) == {WAITING: 3, "done": 1}
     assert await backlog.append(LINE, [new("e1")], WIDE) == set()
+
+
+async def test_each_state_is_purged_by_itself(backlog: Backlog, place: Place) -> None:
+    """What people have to look at is kept for longer; what they moved counts from when it first ended."""
+    await backlog.append(LINE, [new(f"e{n}") for n in range(4)], WIDE)
+    await backlog.claim(LINE, "w", 4, LEASE)
+    for n, state in enumerate(["done", "dead", "dead", "dead"]):
+        await backlog.settle(LINE, f"e{n}", "w", Settlement(state))
+    await place.pass_time(60)
+    await backlog.move(LINE, "e3", {"dead"}, "cancelled")
+    assert await backlog.purge(LINE, "done", 59, 9) == 1
+    assert await backlog.purge(LINE, "cancelled", 59, 9) == 1
+    assert await counts(backlog) == {"dead": 2}
+    assert await backlog.purge(LINE, "dead", 61, 9) == 0
+    assert await backlog.purge(LINE, "dead", 59, 9) == 2
 
 
 async def test_a_full_store_says_so_and_works_off_what_it_has(backlog: Backlog, place: Place) -> None:
@@ -345,7 +360,7 @@ async def test_a_full_store_says_so_and_works_off_what_it_has(backlog: Backlog, 
         for entry in claimed:
             assert await backlog.settle(LINE, entry.id, "w", Settlement("done", frees_body=True))
         assert (await counts(backlog))["done"] == 20
-        assert await backlog.purge(LINE, -1, 100) == 20
+        assert await backlog.purge(LINE, "done", -1, 100) == 20
 
 
 async def test_what_is_purged_leaves_nothing(backlog: Backlog) -> None:
@@ -354,7 +369,7 @@ async def test_what_is_purged_leaves_nothing(backlog: Backlog) -> None:
         await backlog.append(LINE, [new(f"e{turn}-{n}", f"k{n}", body=b"x" * 4_000) for n in range(100)], WIDE)
         for entry in await backlog.claim(LINE, "w", 100, LEASE):
             assert await backlog.settle(LINE, entry.id, "w", Settlement("done", result=b"y" * 100))
-        assert await backlog.purge(LINE, -1, 1000) == 100
+        assert await backlog.purge(LINE, "done", -1, 1000) == 100
     assert await counts(backlog) == {}
 
 

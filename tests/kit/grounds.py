@@ -21,5 +21,5 @@ def shared_by(
     return Shared(
         clock=clock, jitter=jitter, ids=Ids(), tasks=tasks or Tasks(), metrics=metrics, log=log, tell=log.event,
         gate=gate, secrets=nothing, resolver=nothing, contexts=nothing, network=nothing, paces=Paces(),
-        store=nothing, token_key=None, replicas=1,
+        store=nothing, submit=None, token_key=None, replicas=1,
     )  # fmt: skip

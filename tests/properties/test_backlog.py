@@ -115,10 +115,11 @@ class Model:
             entry.settled_at = self.now if entry.settled_at is None else entry.settled_at
             entry.is_ahead = False
 
-    def purge(self, older_than: float, count: int) -> int:
+    def purge(self, state: str, older_than: float, count: int) -> int:
         """Take away what ended."""
-        ended = [one for one in self.entries if one.settled_at is not None and one.settled_at <= self.now - older_than]
-        return min(count, len(ended))
+        before = self.now - older_than
+        of_state = [one for one in self.entries if one.state == state and one.settled_at is not None]
+        return min(count, len([one for one in of_state if one.settled_at is not None and one.settled_at <= before]))
 
 
 NAMES = st.sampled_from("abcdefg")
@@ -135,7 +136,7 @@ STEPS = st.lists(
         st.tuples(st.just("move"), NAMES, st.sets(st.sampled_from(STATES)), st.sampled_from(STATES)),
         st.tuples(st.just("discard"), NAMES, st.sets(st.sampled_from(STATES))),
         st.tuples(st.just("keep"), st.sets(NAMES), HOLDERS),
-        st.tuples(st.just("purge"), st.sampled_from([-1.0, 5.0, 15.0]), st.integers(1, 3)),
+        st.tuples(st.just("purge"), st.sampled_from(STATES), st.sampled_from([-1.0, 5.0, 15.0]), st.integers(1, 3)),
         st.tuples(st.just("pass"), st.sampled_from([10.0, 20.0])),
     ),
     min_size=5,
@@ -175,8 +176,8 @@ async def ask(backlog: Backlog, model: Model, place: Place, step: tuple[object, 
             assert await backlog.keep("l", names, holder, LEASE) == kept.keys()
             for entry in kept.values():
                 entry.ends_at = model.now + model.lease
-        case ("purge", float(older_than), int(count)):
-            assert await backlog.purge("l", older_than, count) == model.purge(older_than, count)
+        case ("purge", str(state), float(older_than), int(count)):
+            assert await backlog.purge("l", state, older_than, count) == model.purge(state, older_than, count)
             there = {entry.id for entry in await backlog.find("l", None, "", 99)}
             model.entries = [entry for entry in model.entries if entry.new.id in there or entry.settled_at is None]
         case ("pass", float(seconds)):

@@ -84,7 +84,7 @@ async def test_what_is_large_lies_in_files_that_are_ours_alone(tmp_path: Path, c
     assert entry is not None
     assert (entry.body, entry.result) == (b"", result)
     assert not await store.backlog.settle("l", "a", "w", Settlement("done", result=result))
-    await store.backlog.purge("l", -1, 9)
+    await store.backlog.purge("l", "done", -1, 9)
     await store.close()
     assert files(tmp_path) == []
 
@@ -202,7 +202,7 @@ def test_each_question_is_answered_from_an_index(tmp_path: Path) -> None:
         lines.find(None, "b", 9)
         lines.next_due()
         lines.tally()
-        lines.purge(0, 9)
+        lines.purge("done", 0, 9)
         lines.discard("b", {WAITING})
         lines.release(None)
         connection.set_trace_callback(None)

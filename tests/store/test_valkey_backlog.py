@@ -118,7 +118,7 @@ async def test_a_purged_line_leaves_only_its_counts(pods: tuple[Backlog, Backlog
     while entries := await one.claim("l", "w", 9, 30):
         for entry in entries:
             await one.settle("l", entry.id, "w", Settlement("done", result=b"r"))
-    assert await one.purge("l", -1, 100) == 9
+    assert await one.purge("l", "done", -1, 100) == 9
 
     def keys() -> list[bytes]:
         with place.server.client as client:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sidecar.auth.signing.config import Passthrough
 from sidecar.config.model import SidecarSection
 from sidecar.config.problem import Problem
 from sidecar.layers.bulkhead.config import BulkheadConfig
@@ -43,6 +44,26 @@ def slots(config: ServiceConfig) -> Iterator[Problem]:
             f"{section.slots} attempts at once never are, with pool.connections_max = {most}; raise both",
             is_warning=True,
         )
+
+
+def jobs(config: ServiceConfig, store: StoreConfig) -> Iterator[Problem]:
+    """Hold jobs to a store that keeps them: what is acknowledged is not lost."""
+    section = config.queue
+    if not section:
+        return
+    if store.kind == "memory":
+        yield Problem(
+            "queue",
+            'jobs outlive the process, and the store is in memory; write [store] with kind = "sqlite" or "valkey"',
+        )
+    if section.when == "always" and (config.forward or isinstance(config.auth, Passthrough)):
+        yield Problem(
+            "queue.when",
+            "calls that carry a credential of the app's cannot be made later, since that is not written down;"
+            ' write when = "unavailable", which passes them on',
+        )
+    if section.age_max < section.schedule[0]:
+        yield Problem("queue.age_max", "a job is older than that before it is tried again", is_warning=True)
 
 
 def replays(config: ServiceConfig, store: StoreConfig) -> Iterator[Problem]:

@@ -111,9 +111,9 @@ class SqliteBacklog:
         """Count."""
         return await self._ask(line, lambda lines: lines.tally())
 
-    async def purge(self, line: str, older_than: float, count: int) -> int:
+    async def purge(self, line: str, state: str, older_than: float, count: int) -> int:
         """Take away what ended long ago."""
-        taken: int = await self._change(line, lambda lines: lines.purge(older_than, count))
+        taken: int = await self._change(line, lambda lines: lines.purge(state, older_than, count))
         return taken
 
     async def _ask(self, line: str, work: Callable[[Lines], T]) -> T:

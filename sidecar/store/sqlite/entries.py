@@ -138,9 +138,10 @@ class Lines:
             min(oldest).created_at if oldest else None,
         )
 
-    def purge(self, older_than: float, count: int) -> Done:
+    def purge(self, state: str, older_than: float, count: int) -> Done:
         """Take away what ended long ago."""
-        rows = self._rows("settled_at <= ? ORDER BY settled_at, seq LIMIT ?", self._now - older_than, count)
+        before = self._now - older_than
+        rows = self._rows("state = ? AND settled_at <= ? ORDER BY settled_at, seq LIMIT ?", state, before, count)
         return Done(len(rows), [file for row in rows for file in self._take_away(row)])
 
     def release(self, seqs: Iterable[int] | None, delay: float = 0.0) -> None:

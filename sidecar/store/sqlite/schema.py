@@ -56,7 +56,7 @@ STEPS = (
     CREATE INDEX entries_due ON entries (line, due_at) WHERE due_at IS NOT NULL;
     CREATE INDEX entries_of_key ON entries (line, key) WHERE key <> '' AND settled_at IS NULL;
     CREATE INDEX entries_in_state ON entries (line, state);
-    CREATE INDEX entries_settled ON entries (line, settled_at) WHERE settled_at IS NOT NULL;
+    CREATE INDEX entries_settled ON entries (line, state, settled_at) WHERE settled_at IS NOT NULL;
     CREATE TABLE bodies ( -- Apart, since a row that is changed is written anew, whole.
         seq INTEGER PRIMARY KEY,
         value BLOB NOT NULL,

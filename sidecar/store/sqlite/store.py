@@ -17,6 +17,7 @@ class SqliteStore:
     """Records and a backlog in a file; leases in memory, since the file is locked for this process."""
 
     is_shared = False
+    is_durable = True
     records: SqliteRecords
     backlog: SqliteBacklog
 

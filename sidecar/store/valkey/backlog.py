@@ -76,9 +76,9 @@ class ValkeyBacklog:
             _instant(oldest),
         )
 
-    async def purge(self, line: str, older_than: float, count: int) -> int:
+    async def purge(self, line: str, state: str, older_than: float, count: int) -> int:
         """Take away what ended long ago."""
-        taken: int = await self._ask(scripts.PURGE, line, round(older_than * 1000), count)
+        taken: int = await self._ask(scripts.PURGE, line, state, round(older_than * 1000), count)
         return taken
 
     async def _ask(self, script: Script, line: str, *said: Argument) -> Any:

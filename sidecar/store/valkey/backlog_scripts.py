@@ -6,7 +6,7 @@ Of a line, behind one hash tag:
     :e:<id>         a hash for each entry
     :due            what may be claimed: by its time, then by arrival
     :running        what is claimed: by the end of its lease
-    :settled        what has ended: by when
+    :d:<state>      what has ended in a state: by when
     :k:<key>        the unfinished ones of a key: by arrival
     :s:<state>      those in a state: by arrival
 
@@ -23,10 +23,11 @@ _COMMON = """
 local base = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local tally, due, running, settled = base .. ':tally', base .. ':due', base .. ':running', base .. ':settled'
+local tally, due, running = base .. ':tally', base .. ':due', base .. ':running'
 local function whole(number) return string.format('%.0f', number) end
 local function entry(id) return base .. ':e:' .. id end
 local function in_state(state) return base .. ':s:' .. state end
+local function ended(state) return base .. ':d:' .. state end
 local function of_key(key) return base .. ':k:' .. key end
 local function place(e, id) return string.format('%016.0f', e.seq) .. id end
 local function read(id)
@@ -63,16 +64,17 @@ local function let_next(e, id)
 end
 local function finish(e, id, state)
   redis.call('ZREM', due, place(e, id))
+  redis.call('ZREM', ended(e.state), id)
   change(e, id, state)
   redis.call('HDEL', entry(id), 'ahead')
+  redis.call('ZADD', ended(state), e.settled or whole(now), id)
   if e.settled then return end
   redis.call('HSET', entry(id), 'settled', whole(now))
-  redis.call('ZADD', settled, whole(now), id)
   let_next(e, id)
 end
 local function take_away(e, id)
   redis.call('ZREM', due, place(e, id))
-  redis.call('ZREM', settled, id)
+  redis.call('ZREM', ended(e.state), id)
   redis.call('ZREM', in_state(e.state), id)
   redis.call('UNLINK', entry(id))
   count(e.state, -1, -e.size)
@@ -235,7 +237,7 @@ if to ~= 'waiting' then
   finish(e, id, to)
   return 1
 end
-redis.call('ZREM', settled, id)
+redis.call('ZREM', ended(e.state), id)
 redis.call('HDEL', entry(id), 'settled')
 if e.settled and e.key ~= '' then
   local first = redis.call('ZRANGE', of_key(e.key), 0, 0, 'WITHSCORES')
@@ -278,9 +280,9 @@ end
 return {oldest, redis.call('HGETALL', tally)}
 """)
 
-# ARGV: milliseconds, count.
+# ARGV: state, milliseconds, count.
 PURGE = _script("""
-local ids = redis.call('ZRANGEBYSCORE', settled, '-inf', whole(now - ARGV[1]), 'LIMIT', 0, ARGV[2])
+local ids = redis.call('ZRANGEBYSCORE', ended(ARGV[1]), '-inf', whole(now - ARGV[2]), 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(ids) do take_away(read(id), id) end
 return #ids
 """)

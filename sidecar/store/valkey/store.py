@@ -19,6 +19,7 @@ class ValkeyStore:
     """Records, leases and a backlog in Valkey. A server that is away at the start is no reason not to start."""
 
     is_shared = True
+    is_durable = True
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from sidecar.layers.idempotency.places import HeaderPlace, Place
 from sidecar.store.base import Record, StoreDown, StoreFailed
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryRecords, MemoryStore
+from sidecar.store.memory_room import Room
 from tests.kit.clock import ManualClock, settle
 from tests.layers.calls import call_for
 from tests.layers.coalesce.shared import Asked
@@ -24,7 +25,8 @@ class Slow:
     """Records in memory that answer when the test says so, and may fail."""
 
     def __init__(self, clock: ManualClock, bytes_max: int = 2**20) -> None:
-        self.records = MemoryRecords(bytes_max, clock)
+        self.room = Room(bytes_max)
+        self.records = MemoryRecords(self.room, clock)
         self.problem: StoreFailed | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -75,6 +77,12 @@ class Pods:
         })  # fmt: skip
         self._place = place or HeaderPlace("Idempotency-Key")
         self.handlers = [self._pod() for _ in range(count)]
+
+    @property
+    def used_bytes(self) -> int:
+        """What the store in memory holds."""
+        used: int = self.store.snapshot()["used_bytes"]
+        return used
 
     def _pod(self) -> Any:
         keeper = Keeper("crm", self.store, self.clock, self._tell, self.counted.append)

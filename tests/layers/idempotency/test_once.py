@@ -61,7 +61,7 @@ async def test_a_made_key_is_not_remembered(clock: ManualClock) -> None:
     pods = Pods(clock)
     await pods.first(key=None)
     await pods.first(key=None)
-    assert (len(pods.asked), pods.made, pods.records.used_bytes) == (2, 2, 0)
+    assert (len(pods.asked), pods.made, pods.used_bytes) == (2, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ async def test_after_an_answer_that_is_not_final_the_app_may_try_again(clock: Ma
     pods = Pods(clock)
     assert (await pods.first(status=status)).status == status
     assert (await pods.first(b"paid")).status == 200
-    assert (len(pods.asked), pods.records.used_bytes > 0) == (2, True)
+    assert (len(pods.asked), pods.used_bytes > 0) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_after_a_failure_the_app_may_try_again(clock: ManualClock, error: 
     await settle()
     assert task.exception() is error
     call.end(Outcome.FAILURE)
-    assert pods.records.used_bytes == 0
+    assert pods.used_bytes == 0
     assert (await pods.first(pod=1)).status == 200
 
 
@@ -251,7 +251,7 @@ async def test_an_app_that_hangs_up_before_the_vendor_is_asked_leaves_nothing(cl
     call, _ = await pods.ask()
     call.attempts.clear()
     await pods.hang_up()
-    assert pods.records.used_bytes == 0
+    assert pods.used_bytes == 0
     pods.assert_quiet()
 
 
@@ -266,7 +266,7 @@ async def test_an_app_that_hangs_up_while_the_claim_is_written_leaves_nothing(cl
     records.gate.set()
     await settle()
     assert records.questions == ["put", "delete"]
-    assert records.records.used_bytes == 0
+    assert records.room.used_bytes == 0
     pods.assert_quiet()
 
 
@@ -432,7 +432,7 @@ async def test_a_longer_body_passes_without_a_record(clock: ManualClock, is_told
     body.feed(b"." * 101)
     await settle()
     assert len(pods.asked) == 1
-    assert (pods.counted, pods.records.used_bytes) == (["passed"], 0)
+    assert (pods.counted, pods.used_bytes) == (["passed"], 0)
     await pods.hang_up()
 
 

@@ -1,0 +1,1 @@
+"""Defer: a call that may happen later becomes a job."""

@@ -1,0 +1,55 @@
+"""People: what those who run the sidecar may see and do at `listen.admin`, as the generation at work has it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from sidecar.admin.api import admin_app
+from sidecar.admin.jobs import Jobs
+from sidecar.config.show import as_data
+from sidecar.generation import Generation
+from sidecar.telemetry.audit.audit import Audit
+
+
+class People:
+    """Asks and leads the generation at work; what changes something is in the audit."""
+
+    def __init__(
+        self,
+        generation: Callable[[], Generation],
+        snapshot: Callable[[], Mapping[str, Any]],
+        reload: Callable[[], Awaitable[Mapping[str, Any]]],
+        jobs: Jobs,
+        audit: Audit,
+        fault: Callable[..., None],
+    ) -> None:
+        self._generation = generation
+        self._snapshot = snapshot
+        self._reload = reload
+        self._jobs = jobs
+        self._audit = audit
+        self._fault = fault
+
+    def app(self, hosts: frozenset[str]) -> web.Application:
+        """Make the application of the door."""
+        return admin_app(
+            self._snapshot,
+            lambda: as_data(self._generation().config),
+            self._reload,
+            self._force_circuit,
+            self._logged_in,
+            jobs=self._jobs,
+            hosts=hosts,
+            on_fault=lambda error: self._fault("admin", error),
+        )
+
+    def _force_circuit(self, name: str, state: str) -> list[dict[str, Any]]:
+        circuits = self._generation().force_circuit(name, state)
+        if circuits:
+            self._audit.note("circuit_override", service=name, state=state)
+        return circuits
+
+    def _logged_in(self, name: str, version: str) -> None:
+        secret = self._generation().logged_in(name)
+        self._audit.note("login", service=name, secret=str(secret), version=version)

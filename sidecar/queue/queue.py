@@ -1,0 +1,292 @@
+"""Queue: the lines of jobs of this process: submitted to, worked off, shown, and led by people.
+
+A line is worked off in each pod that has its service configured. Workers live on over reloads, with the service and
+section of the new generation; those of a line that is no longer configured are stopped, and its jobs stay in the store.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiolimiter import AsyncLimiter
+
+from sidecar.auth.oauth.pace import Pace
+from sidecar.auth.secrets.held import Held
+from sidecar.core.call import Handler
+from sidecar.core.clock import Clock
+from sidecar.core.errors import JobState, StoreUnavailable, UnknownJob
+from sidecar.core.ids import Ids
+from sidecar.core.tasks import Tasks
+from sidecar.layers.defer.config import QueueConfig
+from sidecar.layers.defer.layer import Submit
+from sidecar.queue.callback import CALLBACKS, Callbacks, note
+from sidecar.queue.job import CANCELLED, DEAD, ENDED, STATES, line_of, service_of, shown, states_before
+from sidecar.queue.submit import Submitter
+from sidecar.queue.turn import Ended, Turns
+from sidecar.queue.worker import Worker
+from sidecar.store.backlog import WAITING, Backlog, Entry, Tally
+from sidecar.store.base import StoreFailed
+from sidecar.telemetry.metrics import Metrics
+
+COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
+PURGE_EVERY = 30.0
+PURGED_MAX = 500  # Jobs taken away at once, so that nobody waits for it.
+PAGE_MAX = 200  # Jobs in one list.
+
+
+class LineSpec(NamedTuple):
+    """What works a line off in this generation."""
+
+    config: QueueConfig
+    statuses: frozenset[int]  # Of answers after which the vendor is tried again.
+    handle: Handler  # The service.
+    is_busy: Callable[[], bool]  # Live calls of the service wait.
+    secret: Held | None  # With which callbacks are signed.
+
+
+class _Line:
+    """A line at work."""
+
+    def __init__(self, name: str, spec: LineSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.workers: list[Worker] = []
+        self.tally = Tally({}, 0, None)
+
+
+class Queue:
+    """All lines."""
+
+    def __init__(
+        self,
+        backlog: Callable[[], Backlog],
+        clock: Clock,
+        jitter: Callable[[], float],
+        ids: Ids,
+        tell: Callable[..., None],
+        fault: Callable[..., None],
+        metrics: Metrics,
+        make_pace: Callable[[float, float], Pace] = AsyncLimiter,
+    ) -> None:
+        self._backlog = backlog
+        self._clock = clock
+        self._jitter = jitter
+        self._tell = tell
+        self._fault = fault
+        self._make_pace = make_pace
+        self._holder = ids.take(32)
+        self._lines: dict[str, _Line] = {}
+        self._tasks = Tasks()
+        self._is_stopping = False
+        self._submitter = Submitter(backlog, ids, clock, jitter, self._wake)
+        metrics.watch_series("sidecar_queue_jobs", self._counts, self)
+        metrics.watch_series("sidecar_queue_oldest_seconds", self._ages, self)
+
+    @property
+    def submit(self) -> Submit:
+        """Store the job of a call, and answer 202."""
+        return self._submitter.submit
+
+    # For the generation.
+
+    def use(self, specs: Mapping[str, LineSpec]) -> None:
+        """Work these lines off from now on."""
+        if not self._tasks and specs:
+            self._tasks.spawn(self._look_after(), "queues")
+        for name in [name for name in self._lines if name not in specs]:
+            for worker in self._lines.pop(name).workers:
+                self._tasks.spawn(worker.stop(0.0), f"stopping {name}")
+        for name, spec in specs.items():
+            line = self._lines.get(name)
+            if line is None:
+                self._lines[name] = line = _Line(name, spec)
+                self._begin(line)
+            else:
+                self._renew(line, spec)
+
+    async def stop(self, seconds: float) -> None:
+        """Begin no more; let turns end within `seconds`, and give the others back."""
+        self._is_stopping = True
+        workers = [worker for line in self._lines.values() for worker in line.workers]
+        stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a queue") for worker in workers]
+        if stopping:
+            await asyncio.wait(stopping)
+        await self._tasks.stop()
+
+    def snapshot(self, service: str) -> dict[str, Any]:
+        """Show the lines of a service, for people."""
+        lines = [self._shown(line) for line in self._lines.values() if service_of(line.name) == service]
+        lines = [line for line in lines if line]
+        return {"queue": lines[0] if len(lines) == 1 else lines} if lines else {}
+
+    # For the app and for people. All raise StoreUnavailable.
+
+    async def job(self, name: str) -> dict[str, Any]:
+        """Show a job with its answer. Raises UnknownJob."""
+        entry = await self._ask(lambda backlog: backlog.get(line_of(name), name))
+        if entry is None:
+            raise self._unknown(name)
+        return shown(line_of(name), entry, is_whole=True)
+
+    async def jobs(self, service: str | None, state: str | None, after: str, count: int) -> list[dict[str, Any]]:
+        """List jobs, the newest first of each line; `after` is the last one of the page before."""
+        names = [line_of(after)] if after else [
+            name for name in sorted(self._lines) if service is None or service_of(name) == service
+        ]  # fmt: skip
+        found: list[dict[str, Any]] = []
+        for name in names:
+            left = min(count, PAGE_MAX) - len(found)
+            if left > 0:
+                entries = await self._ask(partial(_find, name, state, after, left))
+                found += [shown(name, entry) for entry in entries]
+        return found
+
+    async def cancel(self, name: str) -> None:
+        """Cancel a job that has not begun. Raises UnknownJob, JobState."""
+        await self._move(name, states_before("cancelled"), CANCELLED, "only a job that waits can be cancelled")
+
+    async def retry(self, name: str) -> None:
+        """Have a job that ended badly tried again at once. Raises UnknownJob, JobState."""
+        await self._move(name, states_before("retried"), WAITING, "only a job that ended badly is tried again")
+        self._wake(line_of(name))
+
+    async def discard(self, name: str) -> None:
+        """Take a job away that has ended. Raises UnknownJob, JobState."""
+        line = line_of(name)
+        if not await self._ask(lambda backlog: backlog.discard(line, name, ENDED)):
+            raise await self._why_not(name, "only a job that has ended can be discarded; cancel it first")
+
+    async def _move(self, name: str, states: tuple[str, ...], to: str, rule: str) -> None:
+        if not await self._ask(lambda backlog: backlog.move(line_of(name), name, states, to)):
+            raise await self._why_not(name, rule)
+        self._tell("info", "job_moved", job=name, to=to)
+
+    async def _why_not(self, name: str, rule: str) -> UnknownJob | JobState:
+        entry = await self._ask(lambda backlog: backlog.get(line_of(name), name))
+        if entry is None:
+            return self._unknown(name)
+        return JobState(f"the job is {entry.state}; {rule}")
+
+    async def _ask(self, question: Callable[[Backlog], Any]) -> Any:
+        try:
+            return await question(self._backlog())
+        except StoreFailed as failed:
+            raise StoreUnavailable(str(failed), retry_after=1.0) from None
+
+    def _unknown(self, name: str) -> UnknownJob:
+        return UnknownJob(f"there is no job {name[:128]!r}; what ended is kept for queue.keep_for")
+
+    # Lines.
+
+    def _begin(self, line: _Line) -> None:
+        spec = line.spec
+        line.workers = [self._worker(line.name, self._turns(line.name, spec), spec, partial(self._ended, line))]
+        if spec.config.callback is not None:
+            callbacks = Callbacks(line.name, spec.config, spec.secret, self._clock, self._jitter)
+            line.workers.append(self._worker(line.name + CALLBACKS, callbacks, spec, _told_nothing))
+        for worker in line.workers:
+            worker.start()
+
+    def _renew(self, line: _Line, spec: LineSpec) -> None:
+        """Go on with another generation's service; with other callbacks their worker is another one."""
+        had, wants = line.spec.config.callback, spec.config.callback
+        line.spec = spec
+        if (had is None) != (wants is None):
+            for worker in line.workers:
+                self._tasks.spawn(worker.stop(0.0), f"stopping {line.name}")
+            self._begin(line)
+            return
+        line.workers[0].runs = self._turns(line.name, spec)
+        line.workers[0].pace = self._pace(spec)
+        if wants is not None:
+            line.workers[1].runs = Callbacks(line.name, spec.config, spec.secret, self._clock, self._jitter)
+
+    def _turns(self, name: str, spec: LineSpec) -> Turns:
+        service, (config, statuses, handle, is_busy, _) = service_of(name), spec
+        return Turns(service, config, statuses, handle, is_busy, self._clock, self._jitter, self._fault)
+
+    def _worker(self, name: str, runs: Turns | Callbacks, spec: LineSpec, ended: Any) -> Worker:
+        return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, self._tell, ended)
+
+    def _pace(self, spec: LineSpec) -> Pace:
+        rate = spec.config.rate
+        return self._make_pace(max(1.0, rate.count), rate.seconds)
+
+    def _wake(self, name: str) -> None:
+        line = self._lines.get(name)
+        for worker in line.workers if line is not None else ():
+            worker.wake()
+
+    async def _ended(self, line: _Line, entry: Entry, ended: Ended) -> None:
+        """Tell how a job's turn ended, and leave its result for the app before it is settled: none gets lost."""
+        state = ended.settlement.state
+        if state == WAITING:
+            return
+        level = {DEAD: "error", "failed": "warning"}.get(state, "info")
+        error = ended.verdict.error or None
+        self._tell(level, f"job_{state}", service=service_of(line.name), job=entry.id, error=error)
+        config = line.spec.config
+        if config.callback is not None:
+            await note(self._backlog(), line.name, config, entry, ended, self._clock)
+            self._wake(line.name)
+
+    # Counting and clearing.
+
+    async def _look_after(self) -> None:
+        purge_at = self._clock.now()
+        while not self._is_stopping:
+            for line in list(self._lines.values()):
+                try:
+                    line.tally = await self._backlog().tally(line.name)
+                    if self._clock.now() >= purge_at:
+                        await self._purge(line)
+                except StoreFailed:  # The store's own line tells it.
+                    continue
+            if self._clock.now() >= purge_at:
+                purge_at = self._clock.now() + PURGE_EVERY
+            await self._clock.sleep(COUNT_EVERY)
+
+    async def _purge(self, line: _Line) -> None:
+        config, backlog = line.spec.config, self._backlog()
+        for state in ENDED:
+            kept = float(config.dead_for if state == DEAD else config.keep_for)
+            gone = await backlog.purge(line.name, state, kept, PURGED_MAX)
+            if gone and state == DEAD:
+                self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)
+            await backlog.purge(line.name + CALLBACKS, state, kept, PURGED_MAX)
+
+    def _counts(self) -> list[tuple[tuple[str, ...], float]]:
+        found: dict[tuple[str, ...], float] = {}
+        for line in list(self._lines.values()):
+            for state in STATES:
+                key = (service_of(line.name), state)
+                found[key] = found.get(key, 0.0) + line.tally.states.get(state, 0)
+        return list(found.items())
+
+    def _ages(self) -> list[tuple[tuple[str, ...], float]]:
+        found: dict[tuple[str, ...], float] = {}
+        for line in list(self._lines.values()):
+            key = (service_of(line.name),)
+            found[key] = max(found.get(key, 0.0), _age(line.tally, self._clock.wall()))
+        return list(found.items())
+
+    def _shown(self, line: _Line) -> dict[str, Any]:
+        counts = {state: count for state, count in line.tally.states.items() if count}
+        if not counts and line.spec.config.when == "asked":
+            return {}
+        route = line.name.partition(".")[2]
+        oldest = {"oldest_seconds": round(_age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
+        return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}
+
+
+def _age(tally: Tally, wall: float) -> float:
+    return 0.0 if tally.oldest_at is None else max(0.0, wall - tally.oldest_at)
+
+
+async def _find(line: str, state: str | None, after: str, count: int, backlog: Backlog) -> list[Entry]:
+    return await backlog.find(line, state, after, count)
+
+
+async def _told_nothing(entry: Entry, ended: Ended) -> None:
+    """Nobody asks how a callback ended but the line of log that the callbacks write themselves."""

@@ -1,0 +1,59 @@
+"""Verdict: what a turn of a job means: done, a no that stays one, or again later. Pure."""
+
+from typing import NamedTuple
+
+from sidecar.core.errors import (
+    BadRequest,
+    BodyTooLarge,
+    IdempotencyMismatch,
+    IdempotencyNotKept,
+    NotAllowed,
+    PathEscapes,
+    SidecarError,
+)
+from sidecar.queue.job import Event
+
+# What the job itself is wrong for, whenever it is made: only a change of the config helps.
+_STAYS = (BadRequest, BodyTooLarge, NotAllowed, PathEscapes, IdempotencyMismatch)
+
+
+class Verdict(NamedTuple):
+    """What becomes of a job after a turn."""
+
+    event: Event
+    delay: float = 0.0  # Seconds before the next turn.
+    error: str = ""
+    pause: float = 0.0  # Seconds for which no other job of the line needs to try: nothing would be sent.
+
+
+def of_answer(
+    status: int, statuses: frozenset[int], retry_after: float | None, age: float, age_max: float, delay: float
+) -> Verdict:
+    """Judge a vendor's answer; `statuses` are those after which it is tried again, `delay` is the schedule's."""
+    if status not in statuses:
+        return Verdict("answered" if status < 400 else "refused", error="" if status < 400 else f"status {status}")
+    wait = max(delay, retry_after or 0.0)
+    if age + wait > age_max:
+        return Verdict("given_up", error=f"status {status}")
+    return Verdict("put_off", wait, f"status {status}")
+
+
+def of_error(error: SidecarError, age: float, age_max: float, delay: float, *, was_sent: bool) -> Verdict:
+    """Judge an error of ours; `was_sent`: the vendor was asked in this turn."""
+    sentence = f"{error.code}: {error.detail}"
+    if isinstance(error, IdempotencyNotKept):  # A turn before this one did it; only its answer is not here.
+        return Verdict("answered", error=sentence)
+    if isinstance(error, _STAYS):
+        return Verdict("refused", error=sentence)
+    told = error.retry_after or 0.0
+    wait = max(delay if was_sent else min(delay, 1.0), told)
+    if age + wait > age_max:
+        return Verdict("given_up", error=sentence)
+    return Verdict("put_off", wait, sentence, pause=0.0 if was_sent else told)
+
+
+def delay_of(schedule: tuple[float, ...], attempts: int, chance: float) -> float:
+    """Give the seconds before the next turn after `attempts` of them; `chance` in [0, 1) takes up to half away."""
+    assert attempts >= 1
+    longest = float(schedule[min(attempts, len(schedule)) - 1])
+    return longest * (1 - chance / 2)

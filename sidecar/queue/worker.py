@@ -1,0 +1,196 @@
+"""Worker: claims what is due in one line, as much as may run at once, and settles how each turn ended.
+
+It yields: while live calls of the service wait, no job begins, for up to YIELD_MAX. It does not stampede: jobs begin at
+a pace, and after a turn in which nothing could be sent (circuit open, rate limited) the line waits for as long as it
+was told, and then tries a single one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+from sidecar.auth.oauth.pace import Pace
+from sidecar.core.clock import Clock
+from sidecar.core.tasks import Tasks
+from sidecar.queue.turn import Ended
+from sidecar.store.backlog import WAITING, Backlog, Entry, Settlement
+from sidecar.store.base import StoreFailed
+
+LEASE_SECONDS = 30.0  # Of a claim; kept up while its turn runs. A killed pod's jobs wait for this long.
+KEEP_EVERY = 10.0
+LOOK_EVERY = 1.0  # Seconds between two looks for what other pods left; what this pod appends wakes it at once.
+STORE_PAUSE = 1.0  # Seconds before the store is asked again after it failed.
+YIELD_LOOK = 0.05  # Seconds between two looks whether live calls wait,
+YIELD_MAX = 1.0  # for so long; then one job begins all the same: a queue that never moves helps nobody.
+CLAIMED_MAX = 16  # Jobs in one claim: each is in memory with its body.
+
+
+class Runs(Protocol):
+    """Has a claimed entry done."""
+
+    concurrency: int
+
+    async def run(self, entry: Entry, age: float) -> Ended:
+        """Do it, and say what becomes of it."""
+
+    def is_busy(self) -> bool:
+        """Whether live work waits for the same."""
+
+
+class Worker:
+    """Works one line off. `ended` is told of each entry that ended, before it is settled."""
+
+    def __init__(
+        self,
+        line: str,
+        holder: str,
+        backlog: Callable[[], Backlog],
+        runs: Runs,
+        pace: Pace,
+        clock: Clock,
+        tell: Callable[..., None],
+        ended: Callable[[Entry, Ended], Awaitable[None]],
+    ) -> None:
+        self._line = line
+        self._holder = holder
+        self._backlog = backlog
+        self.runs = runs
+        self.pace = pace
+        self._clock = clock
+        self._tell = tell
+        self._ended = ended
+        self._tasks = Tasks()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+        self._paused_until = 0.0
+        self._is_trying = False  # The last turn could send nothing: one at a time until one does.
+        self._is_stopping = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks.spawn(self._work(), f"queue {self._line}")
+        self._tasks.spawn(self._keep(), f"leases of {self._line}")
+
+    def wake(self) -> None:
+        """Look at once: something was appended."""
+        self._woken.set()
+
+    async def stop(self, seconds: float) -> None:
+        """Claim no more; let turns end within `seconds`, and give the others back."""
+        self._is_stopping = True
+        self._woken.set()
+        if self._running and seconds > 0:
+            await self._wait(set(self._running.values()), seconds)
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(set(self._running.values()))
+        await self._tasks.stop()
+
+    @property
+    def running(self) -> int:
+        """Turns under way in this pod."""
+        return len(self._running)
+
+    async def _wait(self, tasks: "set[asyncio.Task[None]]", seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with self._clock.timeout_at(self._clock.now() + seconds):
+                await asyncio.wait(tasks)
+
+    async def _work(self) -> None:
+        while not self._is_stopping:
+            try:
+                is_idle = await self._claim()
+                wait = await self._idle_for() if is_idle else 0.0
+            except StoreFailed:  # The store's own line tells it.
+                wait = STORE_PAUSE
+            if wait > 0:
+                await self._doze(wait)
+
+    async def _claim(self) -> bool:
+        """Claim and begin what there is room for; say whether there was nothing to do."""
+        room = (1 if self._is_trying else self.runs.concurrency) - len(self._running)
+        if room <= 0 or self._clock.now() < self._paused_until:
+            return True
+        await self._yield()
+        entries = await self._backlog().claim(self._line, self._holder, min(room, CLAIMED_MAX), LEASE_SECONDS)
+        for entry in entries:
+            self._running[entry.id] = task = self._tasks.spawn(self._turn(entry), f"job of {self._line}")
+            task.add_done_callback(partial(self._done, entry.id))
+        return not entries
+
+    async def _idle_for(self) -> float:
+        """Say how long there is nothing to do, unless something wakes us."""
+        if self._running and len(self._running) >= (1 if self._is_trying else self.runs.concurrency):
+            return LOOK_EVERY  # An end of one of them wakes us.
+        paused = self._paused_until - self._clock.now()
+        if paused > 0:
+            return paused
+        due = await self._backlog().next_due(self._line)
+        return LOOK_EVERY if due is None else min(max(due, 0.001), LOOK_EVERY)
+
+    async def _doze(self, seconds: float) -> None:
+        self._woken.clear()
+        if self._is_stopping:
+            return
+        try:
+            async with self._clock.timeout_at(self._clock.now() + seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _yield(self) -> None:
+        until = self._clock.now() + YIELD_MAX
+        while self.runs.is_busy() and self._clock.now() < until:
+            await self._clock.sleep(YIELD_LOOK)
+
+    async def _turn(self, entry: Entry) -> None:
+        try:
+            await self.pace.acquire()
+            ended = await self.runs.run(entry, max(0.0, self._clock.wall() - entry.created_at))
+        except asyncio.CancelledError:
+            # We stop. The job is due at once, for whoever comes next; if it cannot be said, its lease ends by itself.
+            self._tasks.spawn(self._settle(entry, Settlement(WAITING), tries=1), "giving a job back")
+            raise
+        self._learn(ended)
+        await self._ended(entry, ended)
+        await self._settle(entry, ended.settlement)
+
+    def _learn(self, ended: Ended) -> None:
+        verdict = ended.verdict
+        if verdict.pause > 0:
+            self._is_trying = True
+            self._paused_until = max(self._paused_until, self._clock.now() + verdict.pause)
+        elif verdict.event != "put_off":
+            self._is_trying = False
+
+    async def _settle(self, entry: Entry, settlement: Settlement, tries: int = 0) -> None:
+        """Store how it ended, and try until it is stored: what is not would be done once more."""
+        tried = 0
+        while True:
+            try:
+                if not await self._backlog().settle(self._line, entry.id, self._holder, settlement):
+                    self._tell("warning", "job_claim_lost", job=entry.id)
+            except StoreFailed as failed:
+                tried += 1
+                if tried == tries:
+                    self._tell("warning", "job_not_settled", job=entry.id, error=str(failed))
+                    return
+                await self._clock.sleep(STORE_PAUSE)
+                continue
+            return
+
+    def _done(self, name: str, _: "asyncio.Task[None]") -> None:
+        self._running.pop(name, None)
+        self._woken.set()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._clock.sleep(KEEP_EVERY)
+            if self._running:
+                try:
+                    await self._backlog().keep(self._line, list(self._running), self._holder, LEASE_SECONDS)
+                except StoreFailed:
+                    continue
