@@ -131,6 +131,7 @@ class MemoryLine:
 
     def move(self, kept: Kept, to: str, now: float) -> None:
         """Bring it to another state."""
+        assert to != RUNNING, "that is what claims are for"
         if to != WAITING:
             self._end(kept, to, now)
             return

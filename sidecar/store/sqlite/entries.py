@@ -101,6 +101,7 @@ class Lines:
 
     def move(self, name: str, states: Collection[str], to: str) -> bool:
         """Bring one to another state."""
+        assert to != RUNNING, "that is what claims are for"
         row = self._movable(name, states)
         if row is None:
             return False

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sidecar.store.backlog import UNFINISHED, Bounds, Entry, NewEntry, Settlement, Tally, crowding, distinct
+from sidecar.store.backlog import RUNNING, UNFINISHED, Bounds, Entry, NewEntry, Settlement, Tally, crowding, distinct
 from sidecar.store.base import StoreFull
 from sidecar.store.valkey import backlog_scripts as scripts
 from sidecar.store.valkey.client import Argument, Script, ValkeyClient
@@ -55,6 +55,7 @@ class ValkeyBacklog:
 
     async def move(self, line: str, name: str, states: Collection[str], to: str) -> bool:
         """Bring one to another state."""
+        assert to != RUNNING, "that is what claims are for"
         return bool(await self._ask(scripts.MOVE, line, name, to, *states))
 
     async def discard(self, line: str, name: str, states: Collection[str]) -> bool:
