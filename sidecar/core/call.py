@@ -111,7 +111,6 @@ class Call:
         child.trace_id = self.trace_id
         child.trace_flags = self.trace_flags
         child.app = self.app
-        child.job = self.job
         child.peer = self.peer
         child.app_credentials = self.app_credentials
         child.idempotency_key = self.idempotency_key

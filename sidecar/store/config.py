@@ -93,7 +93,7 @@ class StoreConfig(Section, kw_only=True):
     ca_file: str | None = None
     prefix: str = "sidecar"  # In front of every key, before the environment's name; pods that agree have the same.
     timeout: Duration = Duration(2)  # For one question.
-    connections_max: int = 8  # Full: the next question waits, within its timeout.
+    connections_max: int = 32  # Opened as they are needed. Full: the next question waits.
     encryption_key: SecretRef | None = None  # Tokens are shared under it; without, they stay in each pod's memory.
 
     def problems(self) -> list[tuple[str, str]]:

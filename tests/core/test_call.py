@@ -102,6 +102,8 @@ def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(cal
         "_endings", "backoff_s", "credential", "credential_version", "error_code", "error_detail", "is_observed",
         "not_retried", "outcome", "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s",
         "waited_slot_s",
+        # What is decided before there are attempts.
+        "job", "prefers_async", "queue_key",
     }  # fmt: skip
     described = [name for name in fields_of(Call) if name not in own]
     fresh = Call("crm", "GET", b"/", [], Body.of(b""))
