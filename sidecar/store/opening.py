@@ -32,7 +32,7 @@ def open_store(config: StoreConfig, around: Around) -> Store:
     if config.kind == "sqlite":
         from sidecar.store.sqlite.store import SqliteStore  # noqa: PLC0415 - only for who uses it
 
-        return SqliteStore(config, str(around.folder / config.path), around.clock)
+        return SqliteStore(config, str(around.folder / config.path), around.clock, around.tell)
     from sidecar.store.valkey.store import ValkeyStore  # noqa: PLC0415 - only for who uses it
 
     prefix = config.prefix if around.environment is None else f"{config.prefix}:{around.environment}"

@@ -25,7 +25,8 @@ LARGE = 300_000
 
 async def opened(folder: Path, clock: ManualClock, room: int = 2**22) -> SqliteStore:
     """Open the file of a folder."""
-    store = SqliteStore(StoreConfig(kind="sqlite", bytes_max=Size(room)), str(folder / "state.db"), clock)
+    config = StoreConfig(kind="sqlite", bytes_max=Size(room))
+    store = SqliteStore(config, str(folder / "state.db"), clock, lambda *_, **__: None)
     await store.open()
     return store
 

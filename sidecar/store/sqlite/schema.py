@@ -1,7 +1,8 @@
 """Schema: what stands in the file, and how an older file becomes a newer one.
 
 `application_id` says that a file is ours, `user_version` how many of the steps it has taken. A step that is published
-is never changed; a new one is added.
+is never changed; a new one is added. All that are missing are taken in one transaction: a process that is killed
+meanwhile leaves the file as it was.
 """
 
 import sqlite3
@@ -74,7 +75,10 @@ STEPS = (
 
 
 def prepare(connection: sqlite3.Connection, path: str, page_bytes: int) -> None:
-    """Bring a new or an older file to the newest schema. Raises StoreDown where it is not ours, sqlite3.Error."""
+    """Bring a new or an older file to the newest schema.
+
+    Raises StoreDown where it is not ours or damaged, sqlite3.Error.
+    """
     mark = connection.execute("PRAGMA application_id").fetchone()[0]
     taken = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -85,10 +89,15 @@ def prepare(connection: sqlite3.Connection, path: str, page_bytes: int) -> None:
             f"the store {path} was written by a newer sidecar (schema {taken}; this one knows {len(STEPS)}); "
             "run the newer one, or name another path in [store]"
         )
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise damaged(path, found.strip().splitlines()[-1])
     if not tables:
         connection.execute(f"PRAGMA page_size = {page_bytes}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
+    if taken == len(STEPS):  # Nothing is written, so a file on a full disk can be opened, and emptied.
+        return
     connection.execute("BEGIN EXCLUSIVE")
     for step in STEPS[taken:]:
         for statement in filter(None, map(str.strip, step.split(";\n"))):
@@ -96,3 +105,11 @@ def prepare(connection: sqlite3.Connection, path: str, page_bytes: int) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {len(STEPS)}")
     connection.execute("COMMIT")
+
+
+def damaged(path: str, text: str) -> StoreDown:
+    """Say that a file is damaged, and what helps."""
+    return StoreDown(
+        f"the store {path} is damaged ({text}); stop, keep a copy of it, and rescue what is readable with "
+        f'"sqlite3 {path} .recover", or move it away to begin with an empty one'
+    )
