@@ -22,13 +22,14 @@ RESTART = "what is stored stays where it is while we run; restart to use another
 
 
 class Storing:
-    """Makes the store of the first config. A later config with another `[store]` is refused: jobs lie in this one."""
+    """Makes the store of the first config. A later config with another is refused: what is stored lies in this one."""
 
     def __init__(self, clock: Clock, jitter: Callable[[], float], tell: Callable[..., None], metrics: Metrics) -> None:
         self._clock = clock
         self._jitter = jitter
         self._tell = tell
         self._config: StoreConfig | None = None
+        self._environment: str | None = None  # It is in every key.
         self.secrets: HeldSecrets | None = None  # Of the generation at work: where passwords are.
         self._is_open = False
         self.store: Store = MemoryStore(StoreConfig(), clock)
@@ -38,14 +39,14 @@ class Storing:
         """Make the store, or see that it is the same. Raises ConfigError."""
         section = config.store
         if self._is_open:
-            if section != self._config:
+            if (section, config.sidecar.environment) != (self._config, self._environment):
                 raise ConfigError([Problem("store", RESTART)])
             return
         try:
             self.store = await asyncio.to_thread(self._make, section, config.sidecar.environment, folder)
         except ValueError as error:
             raise ConfigError([Problem("store.ca_file", str(error))]) from None
-        self._config = section
+        self._config, self._environment = section, config.sidecar.environment
 
     async def open(self) -> None:
         """Open it with the first config, once its secrets are read. Raises ConfigError."""

@@ -7,9 +7,10 @@ with Valkey.serving() as valkey:
 
 import contextlib
 import secrets
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -26,11 +27,21 @@ STOP_MAX = 10.0
 class Valkey:
     """One server; `client` is its operator, who blocks."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None, is_durable: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        port: int | None = None,
+        is_durable: bool = False,
+        password: str | None = None,
+        sentinel: Path | None = None,
+    ) -> None:
         self.port = port or free_ports(1)[0]
-        self.password = secrets.token_urlsafe(16)
+        self.password = password or secrets.token_urlsafe(16)
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._options = [*options, "--appendonly", "yes" if is_durable else "no", "--appendfsync", "always"]
+        self._sentinel = sentinel  # Its config, for a sentinel.
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -60,13 +71,8 @@ class Valkey:
         assert self._process is None, "it runs"
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder),
-                    "--requirepass", self.password, "--primaryauth", self.password, "--save", "", *self._options,
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                [str(get_binary_path()), *self._arguments()], stdout=log, stderr=subprocess.STDOUT
+            )
         for _ in range(round(START_MAX / LOOK_EVERY)):
             if self._has_ended_within(LOOK_EVERY):
                 break
@@ -75,12 +81,39 @@ class Valkey:
                 return
         raise AssertionError(f"no Valkey came up: {(self._folder / 'log').read_text()[-2000:]}")
 
+    def _arguments(self) -> list[str]:
+        if self._sentinel is not None:
+            return [str(self._sentinel), "--sentinel"]
+        return [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder),
+            "--requirepass", self.password, "--primaryauth", self.password, "--save", "", *self._options,
+        ]  # fmt: skip
+
     def kill(self) -> None:
         """End it at once, as SIGKILL does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_MAX)
             self._process = None
+
+    def hang(self) -> None:
+        """Stop it without an end: it takes connections, since the kernel does, and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End the hanging."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def wait_until(self, is_so: Callable[["redis.Redis"], object], what: str) -> None:
+        """Wait until its operator sees something."""
+        with self.client as client:
+            for _ in range(round(START_MAX / LOOK_EVERY)):
+                if is_so(client):
+                    return
+                assert not self._has_ended_within(LOOK_EVERY)
+        raise AssertionError(f"{what} did not come: {(self._folder / 'log').read_text()[-2000:]}")
 
     def _has_ended_within(self, seconds: float) -> bool:
         assert self._process is not None

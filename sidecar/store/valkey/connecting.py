@@ -10,14 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
+from redis.cluster import PRIMARY
 from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError
 
 from sidecar.core.secret import Secret
-from sidecar.store.base import StoreDown
 from sidecar.store.config import StoreConfig
 
 Read = Callable[[], Secret | None]
@@ -32,10 +34,10 @@ class _Credentials(CredentialProvider):
         self._password = password
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Give the password, after the name if there is one. Raises StoreDown while it is not known."""
+        """Give the password, after the name if there is one. Raises AuthenticationError while it is not known."""
         secret = None if self._password is None else self._password()
         if secret is None:
-            raise StoreDown("the password of the store could not be read; see the line about its secret")
+            raise AuthenticationError("the password of the store could not be read; see the line about its secret")
         value = secret.reveal().decode(errors="surrogateescape")
         return (value,) if self._username is None else (self._username, value)
 
@@ -83,6 +85,18 @@ def connect(
     return Redis.from_pool(ConnectionPool(connection_class=kind, host=host, port=port, **ours))
 
 
+class _FoundBySentinels(Redis):
+    """The primary that the sentinels name; it closes the connections to them, too."""
+
+    sentinels: list[Redis]
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's
+        """Let go of all connections."""
+        await super().aclose(close_connection_pool)
+        for sentinel in self.sentinels:
+            await sentinel.aclose()
+
+
 def _sentinel(
     config: StoreConfig,
     context: ssl.SSLContext | None,
@@ -95,24 +109,62 @@ def _sentinel(
     sentinel = Sentinel([], sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
     for host, port in config.nodes.hosts:
         plain = Connection if context is None else _over(SSLConnection, context)
-        pool = ConnectionPool(connection_class=plain, host=host, port=port, max_connections=1, **theirs)
+        pool = ConnectionPool(connection_class=plain, host=host, port=port, **theirs)
         sentinel.sentinels.append(Redis.from_pool(pool))
     kind = SentinelManagedConnection if context is None else _over(SentinelManagedSSLConnection, context)
     assert config.master is not None
     managed = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         config.master, sentinel, connection_class=kind, **ours
     )
-    return Redis.from_pool(managed)
+    client: Any = _FoundBySentinels.from_pool(managed)
+    client.sentinels = sentinel.sentinels
+    return client
+
+
+class _Cluster(RedisCluster):
+    """A cluster, whose nodes that are just given their first slots are known, too: they are asked by their address."""
+
+    def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
+        """Give a node; one that another node told of by an ASK may be a new one."""
+        node = super().get_node(host, port, node_name)
+        if node is None and node_name is not None:
+            host, _, number = node_name.rpartition(":")
+            node = ClusterNode(host, int(number), PRIMARY, **self.connection_kwargs)
+            self.nodes_manager.nodes_cache[node.name] = node
+        return node
 
 
 def _cluster(config: StoreConfig, context: ssl.SSLContext | None, ours: dict[str, Any]) -> Client:
-    from redis.asyncio.cluster import ClusterNode  # noqa: PLC0415 - only for who has a cluster
-
     nodes = [ClusterNode(host, port) for host, port in config.nodes.hosts]
-    client = RedisCluster(startup_nodes=nodes, ssl=context is not None, cluster_error_retry_attempts=1, **ours)
+    client = _Cluster(startup_nodes=nodes, ssl=context is not None, **ours)
     if context is not None:
         kind = _over(SSLConnection, context)
         client.connection_kwargs["connection_class"] = kind
         for node in client.nodes_manager.startup_nodes.values():
             node.connection_class = kind
     return client
+
+
+async def owners(client: Client, key: Callable[[int], str]) -> list[str]:
+    """Give keys that every primary is asked for one of; `key` makes them by number.
+
+    Those of a cluster that own only a few slots may be missed.
+    """
+    if not isinstance(client, RedisCluster):
+        return [key(0)]
+    await client.initialize()
+    primaries = {node.name for node in client.get_primaries()}
+    found: dict[str, str] = {}
+    for number in range(100 * len(primaries)):
+        node = client.get_node_from_key(key(number))
+        assert node is not None, "a primary is asked for"
+        found.setdefault(node.name, key(number))
+        if len(found) == len(primaries):
+            break
+    return list(found.values())
+
+
+async def drop_idle(client: Client) -> None:
+    """Close the connections that nobody uses; a cluster does so by itself where a node fails."""
+    if not isinstance(client, RedisCluster):
+        await client.connection_pool.disconnect(inuse_connections=False)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sidecar.core.clock import Clock
-from sidecar.store.base import StoreDown
+from sidecar.store.base import StoreFailed
 from sidecar.store.config import StoreConfig
 from sidecar.store.valkey.backlog import ValkeyBacklog
 from sidecar.store.valkey.client import ValkeyClient
@@ -36,7 +36,8 @@ class ValkeyStore:
         driver = connect(config, context, password, sentinel_password)
         self._name = name
         self._mode = config.mode
-        self.client = ValkeyClient(driver, name, prefix, config.connections_max, clock, jitter, tell)
+        self._timeout = float(config.timeout)
+        self.client = ValkeyClient(driver, name, prefix, config.connections_max, self._timeout, clock, jitter, tell)
         self.records = ValkeyRecords(self.client)
         self.leases = ValkeyLeases(self.client)
         self.backlog = ValkeyBacklog(self.client)
@@ -49,8 +50,8 @@ class ValkeyStore:
     async def open(self) -> None:
         """Look whether it is there; if it is not, that is told, and it is looked after."""
         try:
-            await self.client.look()
-        except StoreDown:
+            await self.client.look(within=self._timeout)
+        except StoreFailed:
             return
 
     async def close(self) -> None:
