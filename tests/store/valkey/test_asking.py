@@ -67,7 +67,7 @@ async def test_there_are_never_more_connections_than_the_bound(valkey: Valkey, t
 async def test_a_full_server_is_told_as_full(told: Told) -> None:
     """It is not away: reading and deleting go on, and there is room again after a delete."""
     with Valkey.serving("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as valkey:
-        async with opened(valkey.url, told, valkey.password) as store:
+        async with opened(valkey.url, told, valkey.password, connections_max=8) as store:
             values = (store.records.put(f"{number}", b"x" * 20_000, LIFE) for number in range(200))
             results = await asyncio.gather(*values, return_exceptions=True)
             refused = [number for number, result in enumerate(results) if isinstance(result, StoreFull)]
