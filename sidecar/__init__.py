@@ -29,11 +29,12 @@ handed over by `app.py`.
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each
                   credential of a pool) service.py (a service's config) running.py (a service at work) way.py (its
-                  connections) gather.py (an answer in hand) shared.py (what all stand on) policies.py (a service's
-                  machines) machines.py (kept over reloads)
+                  connections) gather.py (an answer in hand) whole.py (JSON in hand) pieces.py (cut at its list)
+                  shared.py (what all stand on) policies.py (a service's machines) machines.py (kept over reloads)
       idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
                        once.py (the answer, repeated) keeper.py record.py
       defer/           config.py layer.py when.py (which calls may be jobs, after which failures)
+      batch/           config.py layer.py batch.py (the machine)
       coalesce/        config.py layer.py likeness.py (which calls are equal) flight.py (one that is shared)
       retry/           config.py layer.py backoff.py budget.py replay.py
       hedge/           config.py layer.py race.py
@@ -77,8 +78,8 @@ handed over by `app.py`.
 The life of a call.
 
     app -> listener -> connection, reader -> exchange: router -> service -> handler(call) ---> transport -> vendor
-           observe > deadline > admission > body_bound > access > defer > rewrite > transform > idempotency > coalesce >
-               retry > hedge > [ per attempt: circuit_breaker > rate_limit > bulkhead > credentials > ]
+           observe > deadline > admission > body_bound > access > defer > rewrite > transform > idempotency > batch >
+               coalesce > retry > hedge > [ per attempt: circuit_breaker > rate_limit > bulkhead > credentials > ]
     app <- exchange streams the body <- reply <-------------------------------------------------'
            last byte sent, or given up: call.end(outcome); the endings run in reverse, once
 """

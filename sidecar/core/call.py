@@ -34,6 +34,18 @@ class AttemptRecord:
         self.response_start: bytes | bytearray = b""  # Grows while the body comes.
 
 
+class BatchNote:
+    """What became of a call with many items, for the log line."""
+
+    __slots__ = ("failed", "items", "sent_again", "why")
+
+    def __init__(self) -> None:
+        self.items = 0  # In the request that was sent.
+        self.sent_again = 0  # Each time counts.
+        self.failed = 0  # For good.
+        self.why = ""  # Why no more was done.
+
+
 class Call:
     """One request of the app.
 
@@ -42,13 +54,12 @@ class Call:
     """
 
     __slots__ = (
-        "_endings", "address", "app", "app_credentials", "attempts", "attempts_max", "backoff_s", "body", "credential",
-        "credential_version", "deadline_at", "error_code", "error_detail", "expects_continue", "has_user_agent",
-        "headers", "idempotency_key", "is_observed", "job", "method", "not_retried", "outcome", "path_template", "peer",
-        "prefers_async", "queue_key",
-        "request_id", "response_bytes", "route", "service", "source", "started_at", "status", "step", "target",
-        "timeout_asked", "trace_flags", "trace_id", "upgrade", "upstream_s", "waited_rate_s", "waited_slot_s",
-        "wants_trailers",
+        "_endings", "address", "app", "app_credentials", "attempts", "attempts_max", "backoff_s", "batch", "body",
+        "credential", "credential_version", "deadline_at", "error_code", "error_detail", "expects_continue",
+        "has_user_agent", "headers", "idempotency_key", "is_observed", "job", "method", "not_retried", "outcome",
+        "path_template", "peer", "prefers_async", "queue_key", "request_id", "response_bytes", "route", "service",
+        "source", "started_at", "status", "step", "target", "timeout_asked", "trace_flags", "trace_id", "upgrade",
+        "upstream_s", "waited_rate_s", "waited_slot_s", "wants_trailers",
     )  # fmt: skip
 
     def __init__(self, service: str, method: str, target: bytes, headers: Headers, body: Body) -> None:
@@ -85,6 +96,7 @@ class Call:
         self.waited_rate_s = 0.0  # For permits.
         self.waited_slot_s = 0.0  # For slots of the bulkhead, and for connections.
         self.backoff_s = 0.0  # Between attempts.
+        self.batch: BatchNote | None = None
         self.not_retried = ""  # Why there was no further attempt after one that failed.
         self.credential = ""  # What it was sent with last, for the audit log: a name, never a value.
         self.credential_version = ""

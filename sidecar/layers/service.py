@@ -10,6 +10,7 @@ from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.units import Duration, Size
 from sidecar.layers.access import Rule
+from sidecar.layers.batch.config import BatchConfig
 from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.circuit_breaker.config import CircuitBreakerConfig
 from sidecar.layers.coalesce.config import CoalesceConfig
@@ -69,6 +70,7 @@ class ServiceConfig(Section, kw_only=True):
     bulkhead: BulkheadConfig | Literal[False] = BulkheadConfig()
     idempotency: IdempotencyConfig | Literal[False] | None = None
     queue: QueueConfig | Literal[False] | None = None
+    batch: BatchConfig | Literal[False] | None = None
     coalesce: CoalesceConfig | Literal[False] | None = None
     body_max: Size = Size(5 * 2**30)
     allow: tuple[Rule, ...] | None = None  # Absent: everything; empty: nothing.

@@ -9,6 +9,7 @@ defer        a call that may happen later becomes a job: as the app made it, so 
 rewrite      the app's addresses outwards
 transform    the vendor's shape inwards, the app's shape outwards
 idempotency  one key per logical operation, the same on every attempt; what was done before is answered from here
+batch        only the items that failed are sent again, each sending a call to all below, with a key of its own
 coalesce     equal reads at the same time share one call
 retry        all below happens once per attempt
 hedge        a second attempt beside a late one passes all below like the first
@@ -31,6 +32,8 @@ from sidecar.core.recent import Recent
 from sidecar.core.tasks import Tasks
 from sidecar.layers.access import access
 from sidecar.layers.admission import Gate, admission
+from sidecar.layers.batch.config import BatchConfig
+from sidecar.layers.batch.layer import BatchParts, BatchRules, batch
 from sidecar.layers.body_bound import body_bound
 from sidecar.layers.bulkhead.bulkhead import Bulkhead
 from sidecar.layers.bulkhead.layer import bulkhead
@@ -117,6 +120,7 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         rewrite(_rewriter(config), has_bodies=config.rewrite_urls == "body") if config.rewrite_urls else None,
         transform(config.headers, config.response_headers, config.api_version, config.forward),
         _idempotency(config.idempotency, config, parts) if config.idempotency else None,
+        _batch(config.batch, config, parts) if config.batch else None,
         _coalesce(config.coalesce, parts) if config.coalesce else None,
         _retry(config.retry, parts) if config.retry else None,
         _counted(parts) if config.hedge and not config.retry else None,
@@ -264,6 +268,14 @@ def _place(config: IdempotencyConfig, clock: Clock) -> Place:
     if config.field is None:
         return HeaderPlace("Idempotency-Key")
     return FieldPlace(config.field, int(config.body_max), clock)
+
+
+def _batch(config: BatchConfig, service: ServiceConfig, parts: Parts) -> Layer:
+    keys = service.idempotency or IdempotencyConfig()  # Without a place of the section's: the header.
+    counters = [parts.counter("sidecar_batch_items_total", result) for result in ("sent_again", "failed")]
+    place, key_max = _place(keys, parts.clock), keys.key_max
+    told = (parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
+    return batch(BatchRules(config, service.retry or None), BatchParts(place, key_max, *told, *counters))
 
 
 def _coalesce(config: CoalesceConfig, parts: Parts) -> Layer:

@@ -13,7 +13,7 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 
-from sidecar.core.call import AttemptRecord, Call
+from sidecar.core.call import AttemptRecord, BatchNote, Call
 from sidecar.core.outcome import Outcome
 from sidecar.core.section import Section
 from sidecar.telemetry.redact import MASK, PATTERN_MIN, Redactor
@@ -61,8 +61,17 @@ class AttemptLine(msgspec.Struct, omit_defaults=True):
     response_start: str = ""
 
 
+class BatchLine(msgspec.Struct, omit_defaults=True):
+    """What became of a call's items."""
+
+    items: int
+    sent_again: int = 0
+    failed: int = 0
+    why: str = ""
+
+
 class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """The canonical line; its fields and their order are the contract. The last four may be absent."""
+    """The canonical line; its fields and their order are the contract. The last five may be absent."""
 
     ts: str
     level: str
@@ -91,6 +100,7 @@ class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
     not_retried: str = ""
     job: str = ""
     attempt_details: list[AttemptLine] | None = None
+    batch: BatchLine | None = None
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -183,11 +193,15 @@ class Log:
             _ms(call.backoff_s) if call.backoff_s else 0,
             call.upstream_s * 1e6 // 1.0 / 1e3, total_s * 1e6 // 1.0 / 1e3, request_bytes, response_bytes, call.app,
             "" if key is None else hashlib.sha256(key).hexdigest()[:16], detail, call.not_retried, call.job, details,
+            None if call.batch is None else self._batch(call.batch),
         )  # fmt: skip
         try:
             self._writer.add(_encode(line))
         except UnicodeEncodeError:
             self._writer.add(_lenient(msgspec.to_builtins(line)))
+
+    def _batch(self, note: BatchNote) -> BatchLine:
+        return BatchLine(note.items, note.sent_again, note.failed, self.redactor.sentence(note.why) if note.why else "")
 
     def _details(self, attempts: list[AttemptRecord], key: bytes | None) -> list[AttemptLine]:
         return [self._detail(record, key) for record in attempts[-DETAILS_MAX:]]

@@ -49,6 +49,7 @@ TABLE = (
         "Calls with a key of the app's, where answers are repeated: what became of them.",
     ),
     Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
+    Row("sidecar_batch_items_total", "counter", ("service", "result"), "Items of batches: sent_again, or failed."),
     Row("sidecar_token_renewals_total", "counter", ("service", "result"),
         "Tokens asked for: success or failure; shared, when another pod had it.",
     ),

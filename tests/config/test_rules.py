@@ -12,6 +12,7 @@ KEY = f'{STORE}{SERVICE}[services.crm.auth]\nkind = "api_key"\nsecret = "files:a
 PROXIED = f'{SERVICE}upstream_proxy = "http://proxy:3128"\n'
 ROUTE = '[services.crm.routes.a]\nmatch = "GET /a"\n'
 PLAIN = '[services.crm]\nbase_url = "http://api.crm.example/v2"\n'
+BATCH = 'batch = { request_items = "a", answer_items = "b", failed = "c" }\n'
 BEARER = 'auth = { kind = "bearer", secret = "files:a" }\n'
 
 
@@ -218,6 +219,8 @@ def test_a_config_that_makes_no_sense_is_refused_at_the_very_key(text: str, path
             "a secret",
         ),
         (f'{SERVICE}headers = {{ add = {{ X-Session = "a" }} }}', "services.crm.headers.add.X-Session", "a secret"),
+        (f"{SERVICE}{ROUTE}retry = false\n{BATCH}", "services.crm.routes.a.batch", "not sent again"),
+        (f"{SERVICE}{ROUTE}retry = {{ attempts_max = 1 }}\n{BATCH}", "services.crm.routes.a.batch", "not sent again"),
     ],
 )
 def test_what_may_be_meant_but_is_likely_a_slip_is_a_warning(text: str, path: str, sentence: str) -> None:

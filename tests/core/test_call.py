@@ -99,11 +99,9 @@ def test_what_is_taken_after_the_end_is_given_back_at_once(call: Call) -> None:
 def test_an_attempt_carries_all_that_a_layer_or_the_transport_asks_of_a_call(call: Call) -> None:
     """Every field that describes the call is the child's too; what is counted and what ends is its own."""
     own = {
-        "_endings", "backoff_s", "credential", "credential_version", "error_code", "error_detail", "is_observed",
-        "not_retried", "outcome", "response_bytes", "source", "status", "step", "upstream_s", "waited_rate_s",
-        "waited_slot_s",
-        # What is decided before there are attempts.
-        "job", "prefers_async", "queue_key",
+        "_endings", "backoff_s", "batch", "credential", "credential_version", "error_code", "error_detail",
+        "is_observed", "job", "not_retried", "outcome", "prefers_async", "queue_key", "response_bytes", "source",
+        "status", "step", "upstream_s", "waited_rate_s", "waited_slot_s",
     }  # fmt: skip
     described = [name for name in fields_of(Call) if name not in own]
     fresh = Call("crm", "GET", b"/", [], Body.of(b""))

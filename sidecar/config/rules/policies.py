@@ -75,3 +75,12 @@ def replays(config: ServiceConfig, store: StoreConfig) -> Iterator[Problem]:
             ' write [store] with kind = "sqlite" or "valkey"',
             is_warning=True,
         )
+
+
+def batches(config: ServiceConfig) -> Iterator[Problem]:
+    """Warn of a batch whose failed items are only counted."""
+    if config.batch and (not config.retry or config.retry.attempts_max == 1):
+        yield Problem(
+            "batch", "failed items are not sent again, only told: there is no retry with attempts_max above 1",
+            is_warning=True,
+        )  # fmt: skip

@@ -7,7 +7,7 @@ from sidecar.auth.signing.config import Mtls
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
 from sidecar.config.rules.headers import PARAMETER, headers
-from sidecar.config.rules.policies import jobs, limits, replays, slots
+from sidecar.config.rules.policies import batches, jobs, limits, replays, slots
 from sidecar.config.rules.timeouts import fits, steps
 from sidecar.core.address import is_loopback
 from sidecar.layers.service import ServiceConfig
@@ -110,4 +110,4 @@ def api_version(config: ServiceConfig) -> Iterator[Problem]:
             yield Problem("api_version.value", 'in the query, the version has visible characters without "&" and "#"')
 
 
-_RULES: tuple[_Rule, ...] = (access, proxy, plaintext, guarded, api_version, headers, slots)
+_RULES: tuple[_Rule, ...] = (access, proxy, plaintext, guarded, api_version, headers, slots, batches)

@@ -1,0 +1,1 @@
+"""Batch: a request of many items, of which only those that failed are sent again."""
