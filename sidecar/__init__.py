@@ -35,6 +35,8 @@ handed over by `app.py`.
                        once.py (the answer, repeated) keeper.py record.py
       defer/           config.py layer.py when.py (which calls may be jobs, after which failures)
       batch/           config.py layer.py batch.py (the machine)
+      gathering/       config.py layer.py question.py (who may, and what is asked) basket.py (the machine)
+                       gathering.py (one under way)
       coalesce/        config.py layer.py likeness.py (which calls are equal) flight.py (one that is shared)
       retry/           config.py layer.py backoff.py budget.py replay.py
       hedge/           config.py layer.py race.py
@@ -79,7 +81,8 @@ The life of a call.
 
     app -> listener -> connection, reader -> exchange: router -> service -> handler(call) ---> transport -> vendor
            observe > deadline > admission > body_bound > access > defer > rewrite > transform > idempotency > batch >
-               coalesce > retry > hedge > [ per attempt: circuit_breaker > rate_limit > bulkhead > credentials > ]
+               gather > coalesce > retry > hedge >
+               [ per attempt: circuit_breaker > rate_limit > bulkhead > credentials > ]
     app <- exchange streams the body <- reply <-------------------------------------------------'
            last byte sent, or given up: call.end(outcome); the endings run in reverse, once
 """

@@ -107,12 +107,15 @@ def section_at(config: Config, table: str) -> Any:
     """Give the section that a table of the file became."""
     value: Any = config
     for key in table.split("."):
-        if isinstance(value, tuple):
+        if isinstance(value, ServiceEntry):
+            value = (
+                {route.name: route.config for route in value.routes} if key == "routes" else getattr(value.config, key)
+            )
+        elif isinstance(value, tuple):
             value = value[int(key)]
         else:
             value = value[key] if isinstance(value, dict) else getattr(value, key)
-        value = value.config if isinstance(value, ServiceEntry) else value
-    return value
+    return value.config if isinstance(value, ServiceEntry) else value
 
 
 def test_the_reference_is_a_valid_config_without_warnings() -> None:

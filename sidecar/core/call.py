@@ -35,7 +35,7 @@ class AttemptRecord:
 
 
 class BatchNote:
-    """What became of a call with many items, for the log line."""
+    """What became of a call with many items, or of one that was answered from a call for many; for the log line."""
 
     __slots__ = ("failed", "items", "sent_again", "why")
 
@@ -56,10 +56,10 @@ class Call:
     __slots__ = (
         "_endings", "address", "app", "app_credentials", "attempts", "attempts_max", "backoff_s", "batch", "body",
         "credential", "credential_version", "deadline_at", "error_code", "error_detail", "expects_continue",
-        "has_user_agent", "headers", "idempotency_key", "is_observed", "job", "method", "not_retried", "outcome",
-        "path_template", "peer", "prefers_async", "queue_key", "request_id", "response_bytes", "route", "service",
-        "source", "started_at", "status", "step", "target", "timeout_asked", "trace_flags", "trace_id", "upgrade",
-        "upstream_s", "waited_rate_s", "waited_slot_s", "wants_trailers",
+        "has_user_agent", "headers", "idempotency_key", "is_observed", "is_read", "job", "method", "not_retried",
+        "outcome", "path_template", "peer", "prefers_async", "queue_key", "request_id", "response_bytes", "route",
+        "service", "source", "started_at", "status", "step", "target", "timeout_asked", "trace_flags", "trace_id",
+        "upgrade", "upstream_s", "waited_rate_s", "waited_slot_s", "wants_trailers",
     )  # fmt: skip
 
     def __init__(self, service: str, method: str, target: bytes, headers: Headers, body: Body) -> None:
@@ -85,6 +85,7 @@ class Call:
         self.attempts_max: int | None = None  # Sidecar-Attempts-Max; it can only lower.
         self.expects_continue = False
         self.has_user_agent = False
+        self.is_read = False  # It only reads, whatever its method says, so it may be sent again.
         self.is_observed = False  # Counted and logged when it ends.
         self.wants_trailers = False
         self.upgrade: bytes | None = None  # "websocket" when the app asks to switch.
@@ -135,6 +136,7 @@ class Call:
         child.timeout_asked = self.timeout_asked
         child.attempts_max = self.attempts_max
         child.attempts = self.attempts
+        child.is_read = self.is_read
         return child
 
     def keep(self, attempt: "Call") -> None:

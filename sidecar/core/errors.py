@@ -87,6 +87,13 @@ class JobState(SidecarError):
     code, status, title, proxy_error = "job_state", 409, "Not in this state", "http_request_denied"
 
 
+class NotInAnswer(SidecarError):
+    """The vendor was asked for several things at once, and its answer does not have this one."""
+
+    code, status, title = "not_in_answer", 404, "Not in the vendor's answer"
+    proxy_error, outcome = "proxy_internal_response", Outcome.SUCCESS  # As a 404 of the vendor's own is one.
+
+
 class MethodNotAllowed(BadRequest):
     """CONNECT and the like: refused with the reason."""
 

@@ -15,6 +15,7 @@ from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.circuit_breaker.config import CircuitBreakerConfig
 from sidecar.layers.coalesce.config import CoalesceConfig
 from sidecar.layers.defer.config import QueueConfig
+from sidecar.layers.gathering.config import GatherConfig
 from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.rate_limit.config import RateLimitConfig
@@ -71,6 +72,7 @@ class ServiceConfig(Section, kw_only=True):
     idempotency: IdempotencyConfig | Literal[False] | None = None
     queue: QueueConfig | Literal[False] | None = None
     batch: BatchConfig | Literal[False] | None = None
+    gather: GatherConfig | Literal[False] | None = None
     coalesce: CoalesceConfig | Literal[False] | None = None
     body_max: Size = Size(5 * 2**30)
     allow: tuple[Rule, ...] | None = None  # Absent: everything; empty: nothing.

@@ -10,6 +10,7 @@ rewrite      the app's addresses outwards
 transform    the vendor's shape inwards, the app's shape outwards
 idempotency  one key per logical operation, the same on every attempt; what was done before is answered from here
 batch        only the items that failed are sent again, each sending a call to all below, with a key of its own
+gather       reads of different things share one call; one that waited alone may still share with an equal one
 coalesce     equal reads at the same time share one call
 retry        all below happens once per attempt
 hedge        a second attempt beside a late one passes all below like the first
@@ -20,13 +21,13 @@ bulkhead     the innermost wait: a slot is never held while waiting for somethin
 credentials  innermost (entitle, sign): fresh at the moment of sending; then noted, where there is an audit log
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from sidecar.auth.pool import PooledCredential
 from sidecar.auth.signing.config import Passthrough
-from sidecar.core.call import Call, Handler, Layer, Reply
+from sidecar.core.call import Handler, Layer
 from sidecar.core.clock import Clock
 from sidecar.core.recent import Recent
 from sidecar.core.tasks import Tasks
@@ -48,8 +49,10 @@ from sidecar.layers.deadline import deadline
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.defer.layer import Submit, defer
 from sidecar.layers.entitling import Entitlement
+from sidecar.layers.gathering.config import GatherConfig
+from sidecar.layers.gathering.layer import gather
 from sidecar.layers.hedge.config import HedgeConfig
-from sidecar.layers.hedge.layer import Hedges, Lateness, hedge
+from sidecar.layers.hedge.layer import Hedges, Lateness, counted, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.keeper import Keeper
@@ -121,9 +124,10 @@ def build(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         transform(config.headers, config.response_headers, config.api_version, config.forward),
         _idempotency(config.idempotency, config, parts) if config.idempotency else None,
         _batch(config.batch, config, parts) if config.batch else None,
+        _gather(config.gather, config, parts) if config.gather else None,
         _coalesce(config.coalesce, parts) if config.coalesce else None,
         _retry(config.retry, parts) if config.retry else None,
-        _counted(parts) if config.hedge and not config.retry else None,
+        counted(parts.budget, parts.clock) if config.hedge and not config.retry and parts.budget else None,
         _hedge(config.hedge, config, parts) if config.hedge else None,
         parts.entitlement.outer,
         _circuit_breaker(config.circuit_breaker, parts) if config.circuit_breaker else None,
@@ -177,10 +181,15 @@ def compose(layers: Iterable[Layer], innermost: Handler) -> Handler:
 
 def _rewriter(config: ServiceConfig) -> Rewriter:
     origin = config.base_url
-    version = config.api_version
     # The app's paths begin behind a version that is put in front of them.
-    pinned = b"/" + version.value.encode() if version is not None and version.path else b""
-    return Rewriter(origin.root, origin.base_path + pinned, DEFAULT_PORTS["https" if origin.is_tls else "http"])
+    return Rewriter(
+        origin.root, origin.base_path + _pinned(config), DEFAULT_PORTS["https" if origin.is_tls else "http"]
+    )
+
+
+def _pinned(config: ServiceConfig) -> bytes:
+    """Give the path that stands in front of every other."""
+    return b"" if config.api_version is None else config.api_version.prefix
 
 
 def _defer(config: ServiceConfig, parts: Parts) -> Layer:
@@ -206,21 +215,6 @@ def _retry(config: RetryConfig, parts: Parts) -> Layer:
         int(config.replay_max),
     )
     return retry(rules, parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
-
-
-def _counted(parts: Parts) -> Layer:
-    """Count calls for the budget of hedges where there is no `retry` that does."""
-    budget, clock = parts.budget, parts.clock
-    assert budget is not None
-
-    def around(inner: Handler) -> Handler:
-        def counted(call: Call) -> Awaitable[Reply]:
-            budget.count(clock.now())
-            return inner(call)
-
-        return counted
-
-    return around
 
 
 def _hedge(config: HedgeConfig, service: ServiceConfig, parts: Parts) -> Layer:
@@ -276,6 +270,10 @@ def _batch(config: BatchConfig, service: ServiceConfig, parts: Parts) -> Layer:
     place, key_max = _place(keys, parts.clock), keys.key_max
     told = (parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
     return batch(BatchRules(config, service.retry or None), BatchParts(place, key_max, *told, *counters))
+
+
+def _gather(config: GatherConfig, service: ServiceConfig, parts: Parts) -> Layer:
+    return gather(config, _pinned(service), parts.clock, parts.tasks, parts.counter("sidecar_gathered_total"))
 
 
 def _coalesce(config: CoalesceConfig, parts: Parts) -> Layer:

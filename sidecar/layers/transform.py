@@ -33,6 +33,11 @@ class ApiVersion(Section, kw_only=True):
     query: str | None = None
     path: bool = False  # In front of the path: /<value>/...
 
+    @property
+    def prefix(self) -> bytes:
+        """What stands in front of every path."""
+        return b"/" + self.value.encode() if self.path else b""
+
 
 def compile_rules(rules: HeaderRules, version: ApiVersion | None = None) -> Change:
     """Make the one function that changes a list of fields; names are compared without case."""
@@ -50,11 +55,11 @@ def compile_rules(rules: HeaderRules, version: ApiVersion | None = None) -> Chan
 
 
 def _pin_in_target(version: ApiVersion) -> Callable[[bytes], bytes]:
-    value = version.value.encode()
     if version.path:
-        return lambda target: b"/" + value + target
+        prefix = version.prefix
+        return lambda target: prefix + target
     assert version.query is not None
-    name = version.query.encode()
+    name, value = version.query.encode(), version.value.encode()
     return lambda target: query.put(target, name, value)
 
 

@@ -50,6 +50,7 @@ TABLE = (
     ),
     Row("sidecar_coalesced_total", "counter", ("service",), "Calls that shared the answer of an equal one."),
     Row("sidecar_batch_items_total", "counter", ("service", "result"), "Items of batches: sent_again, or failed."),
+    Row("sidecar_gathered_total", "counter", ("service",), "Calls answered from a call of another for many ids."),
     Row("sidecar_token_renewals_total", "counter", ("service", "result"),
         "Tokens asked for: success or failure; shared, when another pod had it.",
     ),

@@ -13,6 +13,8 @@ PROXIED = f'{SERVICE}upstream_proxy = "http://proxy:3128"\n'
 ROUTE = '[services.crm.routes.a]\nmatch = "GET /a"\n'
 PLAIN = '[services.crm]\nbase_url = "http://api.crm.example/v2"\n'
 BATCH = 'batch = { request_items = "a", answer_items = "b", failed = "c" }\n'
+GATHER = 'gather = { request = "GET /a?i={ids}", answer_items = "b", id = "c" }\n'
+ANY = '[services.crm.routes.a]\nmatch = "GET /a/*/b/{id}"\n'
 BEARER = 'auth = { kind = "bearer", secret = "files:a" }\n'
 
 
@@ -37,6 +39,10 @@ def wrong(text: str) -> list[Problem]:
         (f'{SERVICE}{ROUTE}attempt_timeout = "21s"', "services.crm.routes.a.attempt_timeout", "longer than the whole"),
         ('[sidecar]\ntimeout_margin = "60s"', "sidecar.timeout_margin", "leaves no time"),
         ('[listen]\nhead_timeout = "0s"', "listen.head_timeout", "no time at all"),
+        # Gathering.
+        (f"{SERVICE}{GATHER}", "services.crm.gather", "it stands in a route"),
+        (f"{SERVICE}{ROUTE}{GATHER}", "services.crm.routes.a.gather", "the id is the last segment"),
+        (f"{SERVICE}{ANY}{GATHER}", "services.crm.routes.a.gather", "the id is the last segment"),
         # Listeners.
         ('[listen]\negress = ["localhost"]', "listen.egress[0]", '"host:port"'),
         ('[listen]\negress = ["127.0.0.1:70000"]', "listen.egress[0]", "port 70000 does not exist"),

@@ -1,5 +1,6 @@
 """Policies: what two settings of a service's policies mean together."""
 
+import re
 from collections.abc import Iterator
 
 from sidecar.auth.signing.config import Passthrough
@@ -7,8 +8,10 @@ from sidecar.config.model import SidecarSection
 from sidecar.config.problem import Problem
 from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.rate_limit.limiter import BURST_SHARE
-from sidecar.layers.service import ServiceConfig
+from sidecar.layers.service import ServiceConfig, ServiceEntry
 from sidecar.store.config import StoreConfig
+
+_ONE_ID = re.compile(r"(?:GET|\*) (/[^/*{}]+)*/(\*|\{\w+\})")
 
 
 def limits(config: ServiceConfig, pod: SidecarSection) -> Iterator[Problem]:
@@ -84,3 +87,14 @@ def batches(config: ServiceConfig) -> Iterator[Problem]:
             "batch", "failed items are not sent again, only told: there is no retry with attempts_max above 1",
             is_warning=True,
         )  # fmt: skip
+
+
+def gathers(entry: ServiceEntry) -> Iterator[Problem]:
+    """Hold `gather` to routes that say where the id is: the last segment, and nothing else that may differ."""
+    if entry.config.gather:
+        yield Problem("gather", 'it stands in a route that says where the id is, such as match = "GET /contacts/{id}"')
+        return
+    for route in entry.routes:
+        if route.config.gather and not _ONE_ID.fullmatch(route.match):
+            sentence = 'match = "GET /contacts/{id}" is the form: the id is the last segment, and no other varies'
+            yield Problem(f"routes.{route.name}.gather", sentence, because=(f".routes.{route.name}.match",))

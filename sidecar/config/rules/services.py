@@ -7,7 +7,7 @@ from sidecar.auth.signing.config import Mtls
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
 from sidecar.config.rules.headers import PARAMETER, headers
-from sidecar.config.rules.policies import batches, jobs, limits, replays, slots
+from sidecar.config.rules.policies import batches, gathers, jobs, limits, replays, slots
 from sidecar.config.rules.timeouts import fits, steps
 from sidecar.core.address import is_loopback
 from sidecar.layers.service import ServiceConfig
@@ -27,6 +27,7 @@ def services(config: Config) -> Iterator[Problem]:
         said = list(_judged(entry.config, _DEFAULTS, config))
         path = f"services.{name}"
         yield from (_placed(problem, path) for problem in said)
+        yield from (_placed(problem, path) for problem in gathers(entry))
         for route in entry.routes:
             for problem in _judged(route.config, entry.config, config):
                 if problem not in said:

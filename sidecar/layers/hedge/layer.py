@@ -4,7 +4,7 @@ It cuts the tail of a vendor whose slowness is chance. Against one that is slow 
 so every second attempt costs the retry budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 
 from sidecar.core.body import NO_BODY
@@ -13,6 +13,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.recent import Recent
 from sidecar.core.tasks import Tasks
 from sidecar.layers.hedge.race import Race
+from sidecar.layers.retry.budget import Budget
 from sidecar.telemetry.metrics import Counter
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1.
@@ -139,3 +140,16 @@ def hedge(
 ) -> Layer:
     """Hedge safe calls; `failures` are the statuses that win only if nothing better comes."""
     return lambda inner: HedgeLayer(lateness, failures, spend, clock, tasks, hedges, inner)
+
+
+def counted(budget: Budget, clock: Clock) -> Layer:
+    """Count calls for the budget of hedges where there is no `retry` that does."""
+
+    def around(inner: Handler) -> Handler:
+        def counting(call: Call) -> Awaitable[Reply]:
+            budget.count(clock.now())
+            return inner(call)
+
+        return counting
+
+    return around

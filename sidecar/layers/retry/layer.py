@@ -158,7 +158,7 @@ class Retry:
             return "the vendor's answer says that another attempt would end the same way"
         if advice is not None and advice.should_retry is False:
             return "the vendor asks not to be tried again"
-        if not is_unprocessed and call.method not in IDEMPOTENT and call.idempotency_key is None:
+        if not is_unprocessed and not _is_repeatable(call):
             return f"{call.method} without an idempotency key might be done twice"
         if call.body.is_failed:
             return "the app broke off its request, so it cannot be sent again"
@@ -177,6 +177,11 @@ class Retry:
                 await clock.sleep(left)
         finally:
             call.backoff_s += clock.now() - began_at
+
+
+def _is_repeatable(call: Call) -> bool:
+    """Whether doing it twice is as good as once."""
+    return call.method in IDEMPOTENT or call.idempotency_key is not None or call.is_read
 
 
 def _after_failure(error: SidecarError, number: int) -> None:

@@ -1,0 +1,1 @@
+"""Gather: reads of single things that arrive together become one call for all of them."""
