@@ -55,8 +55,9 @@ class App:
         audit, self._tell = self._auditing.audit, self._auditing.tell
         self._storing = Storing(clock, random.random, self._tell, metrics)
         self._queue = Queue(
-            lambda: self._storing.store.backlog, clock, random.random, Ids(), self._tell, self._log.fault, metrics
-        )
+            lambda: self._storing.store.backlog, clock, random.random, Ids(), self._tell, self._log.fault,
+            self._log.redactor.holds, metrics,
+        )  # fmt: skip
         self._grounds = Grounds(
             clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Trust(),
             Paces(), self._storing, self._queue,

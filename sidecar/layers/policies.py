@@ -219,7 +219,9 @@ class Policies:
         count = partial(self._count, "sidecar_idempotency_total")
         # One for the service, whatever the sections say: a call that began before a reload is under way after it.
         return self.machines.get(
-            Keeper, None, lambda: Keeper(self._service, shared.store, shared.clock, shared.tell, count)
+            Keeper,
+            None,
+            lambda: Keeper(self._service, shared.store, shared.clock, shared.tell, count, shared.log.redactor.holds),
         )
 
     def _counter(self, metric: str, *words: str) -> Counter:

@@ -200,7 +200,7 @@ def _defer(config: ServiceConfig, parts: Parts) -> Layer:
     key_max = keyed.key_max if keyed is not None else 0
     statuses = (config.retry or RetryConfig()).statuses
     make_key = lambda: fitted(parts.make_key(), key_max)  # noqa: E731
-    forward = frozenset(config.forward)
+    forward = frozenset((*config.forward, *(("authorization",) if isinstance(config.auth, Passthrough) else ())))
     return defer(parts.queue, parts.line, statuses, forward, methods, make_key, parts.submit, parts.clock)
 
 

@@ -128,7 +128,10 @@ def _shown_answer(answer: Answer | None) -> dict[str, Any] | None:
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers]
     found: dict[str, Any] = {"status": answer.status, "headers": headers}
     if not answer.is_whole:
-        return found | {"body": None, "note": "the body was longer than queue.answer_max, and is not kept"}
+        return found | {
+            "body": None,
+            "note": "the body was longer than queue.answer_max, or repeated a credential, and is not kept",
+        }
     try:
         return found | {"body": answer.body.decode()}
     except UnicodeDecodeError:

@@ -66,6 +66,7 @@ class Queue:
         ids: Ids,
         tell: Callable[..., None],
         fault: Callable[..., None],
+        holds_secret: Callable[[bytes], bool],
         metrics: Metrics,
         make_pace: Callable[[float, float], Pace] = AsyncLimiter,
     ) -> None:
@@ -74,6 +75,7 @@ class Queue:
         self._jitter = jitter
         self._tell = tell
         self._fault = fault
+        self._holds_secret = holds_secret
         self._make_pace = make_pace
         self._holder = ids.take(32)
         self._lines: dict[str, _Line] = {}
@@ -204,7 +206,9 @@ class Queue:
 
     def _turns(self, name: str, spec: LineSpec) -> Turns:
         service, (config, statuses, handle, is_busy, _) = service_of(name), spec
-        return Turns(service, config, statuses, handle, is_busy, self._clock, self._jitter, self._fault)
+        return Turns(
+            service, config, statuses, handle, is_busy, self._clock, self._jitter, self._fault, self._holds_secret
+        )
 
     def _worker(self, name: str, runs: Turns | Callbacks, spec: LineSpec, ended: Any) -> Worker:
         return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, self._tell, ended)

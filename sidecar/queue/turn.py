@@ -38,6 +38,7 @@ class Turns:
         clock: Clock,
         jitter: Callable[[], float],
         fault: Callable[..., None],
+        holds_secret: Callable[[bytes], bool],
     ) -> None:
         self._service = service
         self._config = config
@@ -49,6 +50,7 @@ class Turns:
         self._clock = clock
         self._jitter = jitter
         self._fault = fault
+        self._holds_secret = holds_secret
 
     async def run(self, entry: Entry, age: float) -> Ended:
         """Make the job's call, and say what becomes of it; `age` in seconds since it was accepted."""
@@ -84,6 +86,9 @@ class Turns:
         head.error = verdict.error
         state = NEXT[RUNNING][verdict.event]
         result = None if answer is None else encode(answer)
+        if answer is not None and result is not None and self._holds_secret(result):
+            # The vendor repeated a credential: its status is kept, and what it said is not.
+            result = encode(Answer(answer.status, [], b"", is_whole=False))
         # A dead letter keeps its body, since people may have it tried again; so does a refused one.
         return Ended(
             Settlement(state, verdict.delay if state == WAITING else 0.0, encode(head), result,

@@ -101,6 +101,10 @@ class Redactor:
             redactor.know(forms(value))
         return redactor
 
+    def holds(self, raw: bytes) -> bool:
+        """Whether a known value stands in it, in any of its forms: for what is written down and must not be changed."""
+        return any(pattern in raw for pattern in self._known)
+
     def without_known(self, raw: bytes) -> bytes:
         """Mask the known values alone."""
         return self._without_known(raw).encode()

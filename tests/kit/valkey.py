@@ -66,6 +66,21 @@ class Valkey:
         """A connection of the operator's; whoever takes it closes it."""
         return redis.Redis(port=self.port, password=self.password, socket_timeout=STOP_MAX)
 
+    def everything(self) -> bytes:
+        """Give what whoever reads the server sees: keys, values, and how they are written down."""
+        seen: list[bytes] = []
+        with self.client as client:
+            for key in client.scan_iter(count=1000):
+                seen += [key, client.dump(key) or b""]
+                kind = client.type(key)
+                if kind == b"hash":
+                    seen += [part for pair in client.hgetall(key).items() for part in pair]
+                elif kind == b"string":
+                    seen.append(client.get(key) or b"")
+                elif kind == b"zset":
+                    seen += client.zrange(key, 0, -1)
+        return b"\n".join(seen)
+
     def start(self) -> None:
         """Start it, again perhaps, and wait until it answers."""
         assert self._process is None, "it runs"

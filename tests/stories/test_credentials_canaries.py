@@ -25,6 +25,7 @@ from tests.kit.exchange import Exchange, Request
 from tests.kit.pod import Pod
 from tests.kit.servers import Servers
 from tests.kit.tokens import JSON, oauth
+from tests.kit.valkey import Valkey
 from tests.kit.vendor import Vendor, answer
 
 MODULES = "sidecar."  # Whose objects' `repr`s are looked at.
@@ -163,11 +164,18 @@ def services(token_url: str, github_url: str) -> dict[str, str]:
     return in_stores | signing | tokens
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 async def test_no_canary_of_any_kind_is_found_in_anything_written(
-    tmp_path: Path, servers: Servers, broken_layer: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, servers: Servers, broken_layer: None, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Tokens, keys, secrets, assertions: after success, refusal, fault and reload, at level debug, in every coding."""
+    """Tokens, keys, secrets, assertions: after success, refusal, fault and reload, at level debug, in every coding.
+
+    Answers are remembered and calls are made later, by a vendor that repeats all it was sent.
+    """
     flock = Flock()
+    valkey: Valkey = servers.get(Valkey.serving)
+    with valkey.client as client:
+        client.flushall()
     aws.plain_environment(monkeypatch, tmp_path)
     aws.keys(monkeypatch)
     async with (
@@ -176,8 +184,12 @@ async def test_no_canary_of_any_kind_is_found_in_anything_written(
     ):
         kinds = services(f"{endpoint.url}/token", endpoint.url)
         config = await asyncio.to_thread(stores, servers, tmp_path, flock)
+        config += store_section(kind, valkey, tmp_path)
         config += f'[audit]\nfile = "{tmp_path / "audit.jsonl"}"\n'
+        kinds = {name: auth + REMEMBERED for name, auth in kinds.items()}
         pod = Pod(tmp_path, dict.fromkeys(kinds, vendor), service=kinds, config=config, level="debug")
+        pod.write_secret("valkey", valkey.password)
+        pod.write_secret("store-key", secrets.token_hex(32))
         pod.expected_faults = {"internal", "library"}
         fill(pod, flock)
         own = flock.new("the app's own")
@@ -186,6 +198,8 @@ async def test_no_canary_of_any_kind_is_found_in_anything_written(
             assert codes.count("200") >= len(kinds) / 2, codes
             assert {"500", "401", "credential_unavailable"} <= set(codes)
             assert "internal" in {await call(pod, name, "broken", own) for name in kinds}
+            assert {await deferred(pod, name, own) for name in kinds} == {"202"}
+            await pod.until(lambda: all_done(pod), "every job")
             places = await shown(pod)
             places["repr"] = reprs(pod.sidecar)
             pod._service = {name: f'{auth}\ntimeout = "9s"' for name, auth in kinds.items()}
@@ -193,6 +207,8 @@ async def test_no_canary_of_any_kind_is_found_in_anything_written(
             assert (await pod.sidecar.reload())["ok"]
             await call(pod, "basic-client", "fine", own)
         places["log"] = pod.log_file.read_bytes()
+    places["store"] = await asyncio.to_thread(stored, kind, valkey, tmp_path)
+    assert b"/fine" in places["store"], "a job or an answer was kept"
     audit = tmp_path / "audit.jsonl"
     places["audit"] = await asyncio.to_thread(audit.read_bytes)
     assert b'"msg":"internal"' in places["log"]
@@ -201,6 +217,44 @@ async def test_no_canary_of_any_kind_is_found_in_anything_written(
     assert b"TokenSource" in places["repr"]
     assert any("refresh token" in name for name in flock.known), "no grant was rotated"
     assert flock.found(places) == []
+
+
+REMEMBERED = """
+idempotency = { header = "Idempotency-Key", replay = "1h" }
+queue = { when = "asked", schedule = ["10ms"], age_max = "500ms" }
+"""
+
+
+def store_section(kind: str, valkey: Valkey, folder: Path) -> str:
+    """Give `[store]`."""
+    if kind == "sqlite":
+        return f'[store]\nkind = "sqlite"\npath = "{folder}/state.db"\n'
+    return (
+        f'[store]\nkind = "valkey"\nurl = "{valkey.url}"\npassword = "files:valkey"\n'
+        'encryption_key = "files:store-key"\n'
+    )
+
+
+def stored(kind: str, valkey: Valkey, folder: Path) -> bytes:
+    """Give what whoever reads the store sees."""
+    if kind == "sqlite":
+        return b"\n".join(file.read_bytes() for file in folder.rglob("state.db*") if file.is_file())
+    return valkey.everything()
+
+
+async def deferred(pod: Pod, service: str, own: str) -> str:
+    """Have a call made later, whose app brings a credential where the service takes none of it."""
+    async with pod.app() as app:
+        brings = () if service == "passthrough" else (f"Authorization: Bearer {own}", f"Cookie: a={own}")
+        reply = await app.ask("POST", f"/{service}/fine", "Prefer: respond-async", *brings, body=b"x" * 100)
+    return str(reply.status)
+
+
+def all_done(pod: Pod) -> bool:
+    """Whether no job waits or runs."""
+    shown = [service.get("queue", {}) for service in pod.snapshot()["services"].values()]
+    ended = ("succeeded", "failed", "dead")
+    return all(any(one.get(state) for state in ended) and not one.get("waiting") for one in shown)
 
 
 def stores(servers: Servers, folder: Path, flock: Flock) -> str:
@@ -239,7 +293,8 @@ def fill(pod: Pod, flock: Flock) -> None:
 async def call(pod: Pod, service: str, path: str, own: str) -> str:
     """Call as an app that brings a credential; give the error code, or the vendor's status."""
     async with pod.app() as app:
-        headers = (f"Authorization: Bearer {own}", f"Cookie: a={own}", "Sidecar-Timeout: 5s")
+        key = f"Idempotency-Key: {secrets.token_hex(8)}"
+        headers = (f"Authorization: Bearer {own}", f"Cookie: a={own}", "Sidecar-Timeout: 5s", key)
         reply = await app.ask("POST", f"/{service}/{path}", *headers, body=b"x" * 100)
     codes = reply.values("Sidecar-Error")
     return codes[0].decode() if codes else str(reply.status)

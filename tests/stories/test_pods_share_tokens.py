@@ -77,19 +77,6 @@ async def call(pod: Process) -> int:
         return (await app.ask("GET", "/vendor/x")).status
 
 
-def everything_in(valkey: Valkey) -> bytes:
-    """Give what whoever reads the store sees: keys, values, and how Valkey writes them down."""
-    seen = []
-    with valkey.client as client:
-        for key in client.scan_iter(count=1000):
-            seen += [key, client.dump(key) or b""]
-            if client.type(key) == b"hash":
-                seen += [part for pair in client.hgetall(key).items() for part in pair]
-            elif client.type(key) == b"string":
-                seen.append(client.get(key))
-    return b"\n".join(seen)
-
-
 async def test_pods_of_a_rollout_use_one_token_of_a_real_authorization_server(
     tmp_path: Path, authorization_server: AuthorizationServer, valkey: Valkey
 ) -> None:
@@ -116,7 +103,7 @@ async def test_pods_of_a_rollout_use_one_token_of_a_real_authorization_server(
             assert {request.values("Authorization")[0] for request in vendor.requests} == tokens
             assert pods.read("grant") == second, "a pod that starts later asks for none"
             lines = json.dumps(fourth.lines)
-        stored = await asyncio.to_thread(everything_in, valkey)
+        stored = await asyncio.to_thread(valkey.everything)
         assert stored
         [token] = tokens
         for value in (token.removeprefix(b"Bearer "), first.encode(), second.encode(), secret.encode()):

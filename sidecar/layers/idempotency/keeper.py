@@ -7,7 +7,7 @@ apart all the same.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,11 +25,12 @@ CLOSE_MAX = 5.0  # Seconds for what is being written as the process ends; then i
 class Holding:
     """A call that is under way in this process, or asks the store whether it may be."""
 
-    __slots__ = ("asked", "name", "over", "payload", "version")
+    __slots__ = ("asked", "name", "over", "own", "payload", "version")
 
-    def __init__(self, name: str, payload: bytes) -> None:
+    def __init__(self, name: str, payload: bytes, own: Sequence[bytes] = ()) -> None:
         self.name = name
         self.payload = payload
+        self.own = own  # The app's own credentials: an answer that repeats one is not written down.
         self.version: int | None = None  # Of the record; None: there is none of ours.
         self.asked = asyncio.Event()  # The store has answered.
         self.over = asyncio.Event()
@@ -39,12 +40,19 @@ class Keeper:
     """One service's. There are no more holdings than calls in this pod, which admission bounds."""
 
     def __init__(
-        self, service: str, store: Store, clock: Clock, tell: Callable[..., None], count: Callable[[str], None]
+        self,
+        service: str,
+        store: Store,
+        clock: Clock,
+        tell: Callable[..., None],
+        count: Callable[[str], None],
+        holds_secret: Callable[[bytes], bool],
     ) -> None:
         self._service = service
         self._store = store  # It opens after this is made; its records are there then.
         self._clock = clock
         self._tell = tell
+        self._holds_secret = holds_secret
         self.count = count  # Called with what became of a call.
         self._tasks = Tasks()
         self._held: dict[str, Holding] = {}
@@ -65,10 +73,10 @@ class Keeper:
         """Give the call of this name that is under way in this process."""
         return self._held.get(name)
 
-    def hold(self, name: str, payload: bytes) -> Holding:
+    def hold(self, name: str, payload: bytes, own: Sequence[bytes] = ()) -> Holding:
         """Begin a call."""
         assert name not in self._held, "one call of a name at a time"
-        holding = self._held[name] = Holding(name, payload)
+        holding = self._held[name] = Holding(name, payload, own)
         return holding
 
     def let_go(self, holding: Holding) -> None:
@@ -152,6 +160,9 @@ class Keeper:
     async def _put(self, holding: Holding, entry: Entry, life: float) -> bool:
         assert holding.version is not None, "there is a claim"
         name, value = holding.name, encode(entry)
+        if entry.answer is not None and (self._holds_secret(value) or any(own in value for own in holding.own)):
+            # The vendor repeated a credential. That the call was done is kept, and what was said is not.
+            value = encode(Entry(entry.payload, entry.status))
         version = await self._store.records.put(name, value, life, over=holding.version)
         if version is None:  # The claim has ended, or a store that failed over has lost it.
             version = await self._store.records.put(name, value, life, over=0)

@@ -87,7 +87,7 @@ class Once:
         name = name_of(call, key, [field for field in call.app_credentials if field[0].lower() in own])
         while (other := self._keeper.held(name)) is not None:
             await self._meet(call, other, payload)
-        holding = self._keeper.hold(name, payload)
+        holding = self._keeper.hold(name, payload, [value for _, value in call.app_credentials])
         entry = await self._claim(call, holding)
         if entry is None:
             holding.asked.set()

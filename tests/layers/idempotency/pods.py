@@ -19,6 +19,7 @@ from tests.layers.calls import call_for
 from tests.layers.coalesce.shared import Asked
 
 LIFE = 3600.0
+CANARY = b"a-credential-of-ours"  # An answer that repeats it is not written down.
 
 
 class Slow:
@@ -85,7 +86,7 @@ class Pods:
         return used
 
     def _pod(self) -> Any:
-        keeper = Keeper("crm", self.store, self.clock, self._tell, self.counted.append)
+        keeper = Keeper("crm", self.store, self.clock, self._tell, self.counted.append, lambda raw: CANARY in raw)
         self.keepers.append(keeper)
         layer = once(self._rules, keeper, self.clock, lambda: 1.0)
         return idempotency(self._place, frozenset({"POST"}), 255, self._make_key, self._tell, layer)(self._vendor)
