@@ -2,7 +2,7 @@
 
     python -m bench.accepts --folder DIR [--seconds 10] [--clients 64] [--kind sqlite|valkey] [--package DIR]
 
-A sidecar process, and beside it so many clients that each send a POST with `Prefer: respond-async` and wait for its 202.
+A sidecar process, and beside it so many clients that each send a POST with `Prefer: respond-async` and wait for 202.
 No job runs meanwhile. The disk's own pace, one fdatasync after the other in the same folder, is measured before and
 after. `--package` is where a compiled package lies (build/compiled); without it the sources run.
 """
@@ -56,8 +56,8 @@ async def client(port: int, until: float, took: list[float]) -> None:
     """Send one call after the other."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = (
-        b"POST /vendor/orders HTTP/1.1\r\nHost: localhost\r\nPrefer: respond-async\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(BODY)
+        b"POST /vendor/orders HTTP/1.1\r\nHost: localhost\r\nPrefer: respond-async\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     )
     while time.monotonic() < until:
         began_at = time.monotonic()
