@@ -30,8 +30,8 @@ from sidecar.store.base import StoreFailed
 from sidecar.telemetry.metrics import Metrics
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
-PURGE_EVERY = 30.0
-PURGED_MAX = 500  # Jobs taken away at once, so that nobody waits for it.
+PURGE_EVERY = 60.0
+PURGED_MAX = 500  # Jobs taken away in one step, so that nobody waits for it; the next step follows at once.
 PAGE_MAX = 200  # Jobs in one list.
 
 
@@ -255,10 +255,11 @@ class Queue:
         config, backlog = line.spec.config, self._backlog()
         for state in ENDED:
             kept = float(config.dead_for if state == DEAD else config.keep_for)
-            gone = await backlog.purge(line.name, state, kept, PURGED_MAX)
+            gone = await _purged(backlog, line.name, state, kept)
             if gone and state == DEAD:
                 self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)
-            await backlog.purge(line.name + CALLBACKS, state, kept, PURGED_MAX)
+            if config.callback is not None:
+                await _purged(backlog, line.name + CALLBACKS, state, kept)
 
     def _counts(self) -> list[tuple[tuple[str, ...], float]]:
         found: dict[tuple[str, ...], float] = {}
@@ -282,6 +283,14 @@ class Queue:
         route = line.name.partition(".")[2]
         oldest = {"oldest_seconds": round(_age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
         return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}
+
+
+async def _purged(backlog: Backlog, line: str, state: str, older_than: float) -> int:
+    """Take away all that ended in a state so long ago, step by step; give how many."""
+    gone = 0
+    while taken := await backlog.purge(line, state, older_than, PURGED_MAX):
+        gone += taken
+    return gone
 
 
 def _age(tally: Tally, wall: float) -> float:

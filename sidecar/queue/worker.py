@@ -20,7 +20,9 @@ from sidecar.store.base import StoreFailed
 
 LEASE_SECONDS = 30.0  # Of a claim; kept up while its turn runs. A killed pod's jobs wait for this long.
 KEEP_EVERY = 10.0
-LOOK_EVERY = 1.0  # Seconds between two looks for what other pods left; what this pod appends wakes it at once.
+LOOK_EVERY = 1.0  # Seconds between two looks at a line in which something may be due; an idle one is looked at
+LOOK_MAX = 10.0  # less and less often, up to this: for what other pods left. What this pod appends wakes it at once.
+GIVE_BACK_MAX = 2.0  # Seconds for giving back what a stop cut off; a claim that is not given back ends by itself.
 STORE_PAUSE = 1.0  # Seconds before the store is asked again after it failed.
 YIELD_LOOK = 0.05  # Seconds between two looks whether live calls wait,
 YIELD_MAX = 1.0  # for so long; then one job begins all the same: a queue that never moves helps nobody.
@@ -62,11 +64,13 @@ class Worker:
         self._tell = tell
         self._ended = ended
         self._tasks = Tasks()
+        self._giving_back = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._paused_until = 0.0
         self._is_trying = False  # The last turn could send nothing: one at a time until one does.
         self._is_stopping = False
+        self._idle_s = LOOK_EVERY
 
     def start(self) -> None:
         """Begin."""
@@ -87,6 +91,8 @@ class Worker:
             task.cancel()
         if self._running:
             await asyncio.wait(set(self._running.values()))
+        await self._giving_back.wait(GIVE_BACK_MAX)
+        await self._giving_back.stop()
         await self._tasks.stop()
 
     @property
@@ -129,7 +135,11 @@ class Worker:
         if paused > 0:
             return paused
         due = await self._backlog().next_due(self._line)
-        return LOOK_EVERY if due is None else min(max(due, 0.001), LOOK_EVERY)
+        if due is not None:
+            self._idle_s = LOOK_EVERY
+            return min(max(due, 0.001), LOOK_EVERY)
+        idle_s, self._idle_s = self._idle_s, min(LOOK_MAX, 2 * self._idle_s)
+        return idle_s
 
     async def _doze(self, seconds: float) -> None:
         self._woken.clear()
@@ -152,11 +162,11 @@ class Worker:
             ended = await self.runs.run(entry, max(0.0, self._clock.wall() - entry.created_at))
         except asyncio.CancelledError:
             # We stop. The job is due at once, for whoever comes next; if it cannot be said, its lease ends by itself.
-            self._tasks.spawn(self._settle(entry, Settlement(WAITING), tries=1), "giving a job back")
+            self._giving_back.spawn(self._give_back(entry), "giving a job back")
             raise
         self._learn(ended)
-        await self._ended(entry, ended)
-        await self._settle(entry, ended.settlement)
+        await self._until_stored(partial(self._ended, entry, ended))
+        await self._until_stored(partial(self._settle, entry, ended.settlement))
 
     def _learn(self, ended: Ended) -> None:
         verdict = ended.verdict
@@ -166,21 +176,25 @@ class Worker:
         elif verdict.event != "put_off":
             self._is_trying = False
 
-    async def _settle(self, entry: Entry, settlement: Settlement, tries: int = 0) -> None:
-        """Store how it ended, and try until it is stored: what is not would be done once more."""
-        tried = 0
+    async def _until_stored(self, store: Callable[[], Awaitable[None]]) -> None:
+        """Store how a turn ended, and try until it is stored: what is not would be done once more."""
         while True:
             try:
-                if not await self._backlog().settle(self._line, entry.id, self._holder, settlement):
-                    self._tell("warning", "job_claim_lost", job=entry.id)
-            except StoreFailed as failed:
-                tried += 1
-                if tried == tries:
-                    self._tell("warning", "job_not_settled", job=entry.id, error=str(failed))
-                    return
+                await store()
+            except StoreFailed:  # The store's own line tells it.
                 await self._clock.sleep(STORE_PAUSE)
-                continue
-            return
+            else:
+                return
+
+    async def _settle(self, entry: Entry, settlement: Settlement) -> None:
+        if not await self._backlog().settle(self._line, entry.id, self._holder, settlement):
+            self._tell("warning", "job_claim_lost", job=entry.id)
+
+    async def _give_back(self, entry: Entry) -> None:
+        try:
+            await self._settle(entry, Settlement(WAITING))
+        except StoreFailed as failed:
+            self._tell("warning", "job_not_settled", job=entry.id, error=str(failed))
 
     def _done(self, name: str, _: "asyncio.Task[None]") -> None:
         self._running.pop(name, None)

@@ -120,6 +120,31 @@ async def test_a_store_that_is_away_is_asked_again(working: Working) -> None:
     assert await working.state("b") == "succeeded"
 
 
+async def test_a_result_that_cannot_be_left_for_the_app_is_left_later(clock: ManualClock) -> None:
+    """The job is not settled before, so it is not lost; nor is it made again while its process lives."""
+    working = Working(clock)
+    working.down_for_results = 3
+    working.worker.start()
+    await working.add("a")
+    await clock.advance(2.5 * STORE_PAUSE)
+    assert await working.state("a") == "running"
+    await clock.advance(2 * STORE_PAUSE)
+    assert await working.state("a") == "succeeded"
+    assert working.ended == [("a", "succeeded")]
+    assert working.turns.begun == ["a"]
+    await working.worker.stop(0.0)
+
+
+async def test_an_idle_line_is_looked_at_less_and_less(working: Working) -> None:
+    """A store that is shared by many pods is not asked by each line of each of them every second."""
+    await working.clock.advance(600.0)
+    assert working.down.asked["next_due"] < 70
+    assert working.down.asked["claim"] < 70
+    await working.add("a")
+    await working.clock.advance(0.0)
+    assert await working.state("a") == "succeeded"
+
+
 async def test_a_stop_lets_turns_end_and_begins_no_more(working: Working) -> None:
     """What ends in time is settled as it ended."""
     working.turns.concurrency = 1
@@ -144,10 +169,12 @@ async def test_a_stop_gives_back_what_does_not_end_in_time(clock: ManualClock) -
     first.turns.held["a"] = asyncio.Event()
     await first.add("a")
     await clock.advance(0.0)
+    first.down.is_slow = True
     stopping = asyncio.create_task(first.worker.stop(5.0))
     await clock.advance(6.0)
     await stopping
     assert await first.state("a") == "waiting"
+    assert first.down.slow_calls == 1, "the store took its time, and was waited for"
     second = Working(clock, "other", first.store)
     second.worker.start()
     await clock.advance(1.0)

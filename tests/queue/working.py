@@ -1,6 +1,7 @@
 """What the tests of the worker share: a line in memory, turns that end as they are told, and time that stands still."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from sidecar.queue.turn import Ended
@@ -10,7 +11,7 @@ from sidecar.store.backlog import WAITING, Backlog, Bounds, Entry, NewEntry, Set
 from sidecar.store.base import StoreDown
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore
-from tests.kit.clock import ManualClock
+from tests.kit.clock import ManualClock, settle
 
 LINE = "crm"
 BOUNDS = Bounds(1000, 10**6)
@@ -72,11 +73,21 @@ class Down:
     def __init__(self, inner: Backlog) -> None:
         self._inner = inner
         self.is_down = False
+        self.is_slow = False  # Answers come some turns of the loop later, as from a thread or a server.
+        self.slow_calls = 0
+        self.asked: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
-        if self.is_down:
-            raise StoreDown("the store is away")
-        return getattr(self._inner, name)
+        async def ask(*said: Any) -> Any:
+            self.asked[name] += 1
+            if self.is_down:
+                raise StoreDown("the store is away")
+            if self.is_slow:
+                await settle(10)
+                self.slow_calls += 1
+            return await getattr(self._inner, name)(*said)
+
+        return ask
 
 
 class Working:
@@ -89,6 +100,7 @@ class Working:
         self.turns = Turns(clock)
         self.pace = Pace()
         self.told: list[str] = []
+        self.down_for_results = 0  # So many results cannot be left for the app.
         self.ended: list[tuple[str, str]] = []
         self.worker = Worker(
             LINE, holder, lambda: self.down, self.turns, self.pace, clock, self._tell, self._note
@@ -108,4 +120,7 @@ class Working:
         self.told.append(f"{level} {msg}")
 
     async def _note(self, entry: Entry, ended: Ended) -> None:
+        if self.down_for_results:
+            self.down_for_results -= 1
+            raise StoreDown("the store is away")
         self.ended.append((entry.id, ended.settlement.state))
