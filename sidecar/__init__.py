@@ -62,7 +62,8 @@ handed over by `app.py`.
       hints/      what a vendor announces of its limits: config.py interpreter.py dialect.py counted.py state.py
                   signal.py allowance.py document.py expression.py structured.py numbers.py times.py doubts.py
     store/        what outlives a call, and what pods agree on: base.py (the protocol) config.py opening.py
-                  backlog.py (the protocol of entries that wait)
+                  backlog.py (the protocol of entries that wait) fallback.py fallback_backlog.py (Valkey, and a file
+                  while it is away)
                   steady.py (time that does not jump) local_leases.py memory.py memory_room.py memory_backlog.py
                   memory_line.py memory_rows.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py

@@ -55,8 +55,7 @@ class Storing:
         try:
             await self.store.open()
         except StoreFailed as error:
-            path = "store.path" if self._config is not None and self._config.kind == "sqlite" else "store"
-            raise ConfigError([Problem(path, str(error))]) from None
+            raise ConfigError([Problem(f"store.{error.key}" if error.key else "store", str(error))]) from None
         self._is_open = True
 
     async def close(self) -> None:

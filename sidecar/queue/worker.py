@@ -66,6 +66,7 @@ class Worker:
         self._tasks = Tasks()
         self._giving_back = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._unsettled: set[str] = set()  # Of these: whose turns ended, and the store did not take it yet.
         self._woken = asyncio.Event()
         self._paused_until = 0.0
         self._is_trying = False  # The last turn could send nothing: one at a time until one does.
@@ -107,6 +108,7 @@ class Worker:
 
     async def _work(self) -> None:
         while not self._is_stopping:
+            self._woken.clear()  # Before the look: what is appended while we look wakes us after it.
             try:
                 is_idle = await self._claim()
                 wait = await self._idle_for() if is_idle else 0.0
@@ -117,19 +119,30 @@ class Worker:
 
     async def _claim(self) -> bool:
         """Claim and begin what there is room for; say whether there was nothing to do."""
-        room = (1 if self._is_trying else self.runs.concurrency) - len(self._running)
+        room = self._room()
         if room <= 0 or self._clock.now() < self._paused_until:
             return True
         await self._yield()
         entries = await self._backlog().claim(self._line, self._holder, min(room, CLAIMED_MAX), LEASE_SECONDS)
         for entry in entries:
+            if entry.id in self._running:  # Its lease had ended, and is ours again: its turn goes on.
+                continue
             self._running[entry.id] = task = self._tasks.spawn(self._turn(entry), f"job of {self._line}")
             task.add_done_callback(partial(self._done, entry.id))
         return not entries
 
+    def _room(self) -> int:
+        """Say how many more may begin.
+
+        What only waits to be settled leaves its place to another, so that what lies on a side of the store that is
+        there goes on while the other is away. At most as many as may run at once do so: twice that is in memory, then.
+        """
+        at_once = 1 if self._is_trying else self.runs.concurrency
+        return at_once - len(self._running) + min(len(self._unsettled), at_once)
+
     async def _idle_for(self) -> float:
         """Say how long there is nothing to do, unless something wakes us."""
-        if self._running and len(self._running) >= (1 if self._is_trying else self.runs.concurrency):
+        if self._room() <= 0:
             return LOOK_EVERY  # An end of one of them wakes us.
         paused = self._paused_until - self._clock.now()
         if paused > 0:
@@ -142,7 +155,6 @@ class Worker:
         return idle_s
 
     async def _doze(self, seconds: float) -> None:
-        self._woken.clear()
         if self._is_stopping:
             return
         try:
@@ -165,8 +177,8 @@ class Worker:
             self._giving_back.spawn(self._give_back(entry), "giving a job back")
             raise
         self._learn(ended)
-        await self._until_stored(partial(self._ended, entry, ended))
-        await self._until_stored(partial(self._settle, entry, ended.settlement))
+        await self._until_stored(entry, partial(self._ended, entry, ended))
+        await self._until_stored(entry, partial(self._settle, entry, ended.settlement))
 
     def _learn(self, ended: Ended) -> None:
         verdict = ended.verdict
@@ -176,12 +188,15 @@ class Worker:
         elif verdict.event != "put_off":
             self._is_trying = False
 
-    async def _until_stored(self, store: Callable[[], Awaitable[None]]) -> None:
+    async def _until_stored(self, entry: Entry, store: Callable[[], Awaitable[None]]) -> None:
         """Store how a turn ended, and try until it is stored: what is not would be done once more."""
         while True:
             try:
                 await store()
             except StoreFailed:  # The store's own line tells it.
+                if entry.id in self._running and entry.id not in self._unsettled:
+                    self._unsettled.add(entry.id)
+                    self._woken.set()
                 await self._clock.sleep(STORE_PAUSE)
             else:
                 return
@@ -198,6 +213,7 @@ class Worker:
 
     def _done(self, name: str, _: "asyncio.Task[None]") -> None:
         self._running.pop(name, None)
+        self._unsettled.discard(name)
         self._woken.set()
 
     async def _keep(self) -> None:

@@ -12,6 +12,8 @@ from sidecar.store.backlog import Backlog
 class StoreFailed(Exception):
     """The store cannot do what it is asked; nothing was written. The sentence names the store and the reason."""
 
+    key = ""  # Of `[store]`, that the reason lies in; "" where that is not known.
+
 
 class StoreDown(StoreFailed):
     """The store is not reached, or not able to answer; it heals by itself, or says what a person has to do."""

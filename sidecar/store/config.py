@@ -71,19 +71,20 @@ _OF = {  # What belongs to some kinds only.
     **dict.fromkeys(
         (
             "url", "mode", "master", "username", "password", "sentinel_password", "ca_file", "prefix", "timeout",
-            "connections_max", "encryption_key",
+            "connections_max", "encryption_key", "fallback",
         ),
         ("valkey",),
     ),
 }  # fmt: skip
+_OF_FILE = ("bytes_max", "path")  # Of the file, which a store of kind valkey has as its fallback.
 
 
 class StoreConfig(Section, kw_only=True):
     """In memory, where nothing outlives the process; in a file of this process's; or in Valkey, shared by all pods."""
 
     kind: Literal["memory", "sqlite", "valkey"] = "memory"
-    bytes_max: Size = Size(256 * 2**20)  # Of the memory or the file. Full: what is new is refused.
-    path: str = "state.db"  # Of the file, beside the config's, unless it begins with "/".
+    bytes_max: Size = Size(256 * 2**20)  # Of the memory, the file, or the fallback. Full: what is new is refused.
+    path: str = "state.db"  # Of the file, or of the fallback; beside the config's, unless it begins with "/".
     url: Nodes | None = None  # Valkey 7.2 or later, or Redis 7 or later.
     mode: Literal["sentinel", "cluster"] | None = None  # Absent: one server.
     master: str | None = None  # The name under which sentinels know it; `url` names the sentinels, then.
@@ -95,15 +96,15 @@ class StoreConfig(Section, kw_only=True):
     timeout: Duration = Duration(2)  # For one question.
     connections_max: int = 32  # Opened as they are needed. Full: the next question waits.
     encryption_key: SecretRef | None = None  # Tokens are shared under it; without, they stay in each pod's memory.
+    fallback: Literal["sqlite"] | None = None  # Where jobs are accepted while Valkey is away; absent: nowhere.
 
     def problems(self) -> list[tuple[str, str]]:
         """Hold the keys to the kind, and to each other."""
         defaults = StoreConfig.__struct_defaults__
         found = [
-            (name, f'this belongs to kind = {listed}; this store is of kind = "{self.kind}"')
+            (name, f'this belongs to kind = {_homes(name)}; this store is of kind = "{self.kind}"')
             for name, default in zip(StoreConfig.__struct_fields__, defaults, strict=True)
-            if name in _OF and self.kind not in _OF[name] and getattr(self, name) != default
-            for listed in [" or ".join(f'"{kind}"' for kind in _OF[name])]
+            if name in _OF and not self._has(name) and getattr(self, name) != default
         ]
         if self.bytes_max < ROOM_MIN:
             found.append(("bytes_max", "that holds hardly anything; write 1MiB or more"))
@@ -114,6 +115,10 @@ class StoreConfig(Section, kw_only=True):
         """Give where Valkey is, for a store of that kind."""
         assert self.url is not None, "it is held to have one"
         return self.url
+
+    def _has(self, name: str) -> bool:
+        """Whether a key means something to this store."""
+        return self.kind in _OF[name] or (name in _OF_FILE and self.kind == "valkey" and self.fallback == "sqlite")
 
     def _valkey_problems(self) -> list[tuple[str, str]]:
         found = []
@@ -134,3 +139,8 @@ class StoreConfig(Section, kw_only=True):
         if not _PREFIX.fullmatch(self.prefix):
             found.append(("prefix", "a prefix is up to 64 visible ASCII characters without braces"))
         return found
+
+
+def _homes(name: str) -> str:
+    kinds = " or ".join(f'"{kind}"' for kind in _OF[name])
+    return f'{kinds}, or to "valkey" with fallback = "sqlite"' if name in _OF_FILE else kinds

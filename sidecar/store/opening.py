@@ -36,7 +36,14 @@ def open_store(config: StoreConfig, around: Around) -> Store:
     from sidecar.store.valkey.store import ValkeyStore  # noqa: PLC0415 - only for who uses it
 
     prefix = config.prefix if around.environment is None else f"{config.prefix}:{around.environment}"
-    return ValkeyStore(
+    shared = ValkeyStore(
         config, prefix, around.context, around.password, around.sentinel_password, around.clock, around.jitter,
         around.tell,
     )  # fmt: skip
+    if config.fallback is None:
+        return shared
+    from sidecar.store.fallback import FallbackStore  # noqa: PLC0415 - only for who uses it
+    from sidecar.store.sqlite.store import SqliteStore  # noqa: PLC0415 - only for who uses it
+
+    local = SqliteStore(config, str(around.folder / config.path), around.clock, around.tell)
+    return FallbackStore(shared, local, around.clock)

@@ -320,3 +320,32 @@ def test_answers_that_a_restart_would_forget_are_warned_of(text: str, warned: li
     problems = check(read_text(text))
     assert [problem.path for problem in problems] == warned
     assert all(problem.is_warning for problem in problems)
+
+
+VALKEY = '[store]\nkind = "valkey"\nurl = "rediss://valkey:6379"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        (VALKEY + 'path = "jobs.db"\n', "store.path", 'belongs to kind = "sqlite", or to "valkey" with fallback'),
+        (VALKEY + 'bytes_max = "1GiB"\n', "store.bytes_max", 'to kind = "memory" or "sqlite", or to "valkey" with'),
+        (VALKEY + 'fallback = "memory"\n', "store.fallback", "sqlite"),
+        ('[store]\nkind = "sqlite"\nfallback = "sqlite"\n', "store.fallback", 'this belongs to kind = "valkey"'),
+        (VALKEY + 'fallback = "sqlite"\nbytes_max = "1KiB"\n', "store.bytes_max", "write 1MiB or more"),
+    ],
+)
+def test_a_fallback_belongs_to_valkey_and_the_file_to_it(text: str, path: str, said: str) -> None:
+    """Where a key means nothing the sentence says where it would."""
+    with pytest.raises(ConfigError) as caught:
+        read_text(text + SERVICE)
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert said in problem.sentence
+
+
+def test_valkey_with_a_fallback_takes_the_keys_of_the_file() -> None:
+    """Its place and its bound."""
+    config = read_text(VALKEY + 'fallback = "sqlite"\npath = "jobs.db"\nbytes_max = "1GiB"\n' + SERVICE)
+    assert (config.store.fallback, config.store.path) == ("sqlite", "jobs.db")
+    assert check(config) == []

@@ -25,7 +25,8 @@ TIMES = ("created", "wanted", "settled")  # Of an entry there.
 class Place(ABC):
     """One store, and time for it."""
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # Which is its kind, too, unless it says another.
+    kind: ClassVar[str] = ""
     serve: ClassVar[Callable[[], AbstractContextManager[Any]]] = contextlib.nullcontext
 
     def __init__(self, server: Any, folder: Path, clock: ManualClock) -> None:
@@ -77,8 +78,12 @@ class InValkey(Place):
         """Make it."""
         server: Valkey = self.server
         password = Secret(server.password.encode(), "1")
-        config = StoreConfig(kind="valkey", url=Nodes.parse(server.url))
-        return open_store(config, self.around._replace(password=lambda: password))
+        return open_store(self.config, self.around._replace(password=lambda: password))
+
+    @property
+    def config(self) -> StoreConfig:
+        """The section."""
+        return StoreConfig(kind="valkey", url=Nodes.parse(self.server.url))
 
     def empty(self) -> None:
         """Take away all that is there."""
@@ -118,7 +123,19 @@ class InValkey(Place):
                 client.flushall()
 
 
-PLACES: list[type[Place]] = [InMemory, InSqlite, InValkey]
+class InFallback(InValkey):
+    """Valkey with a file beside it, which takes what Valkey does not while that is away."""
+
+    name = "fallback"
+    kind = "valkey"
+
+    @property
+    def config(self) -> StoreConfig:
+        """The section."""
+        return StoreConfig(kind="valkey", url=Nodes.parse(self.server.url), fallback="sqlite")
+
+
+PLACES: list[type[Place]] = [InMemory, InSqlite, InValkey, InFallback]
 
 
 async def new_place(kind: type[Place], servers: Servers, folder: Path, clock: ManualClock) -> Place:

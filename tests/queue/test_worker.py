@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.queue.worker import STORE_PAUSE, YIELD_MAX
+from sidecar.store.backlog import WAITING, Settlement
 from tests.kit.clock import ManualClock
 from tests.queue.working import Working, later
 
@@ -145,6 +146,39 @@ async def test_an_idle_line_is_looked_at_less_and_less(working: Working) -> None
     assert await working.state("a") == "succeeded"
 
 
+async def test_what_cannot_be_settled_leaves_its_place_to_others(working: Working) -> None:
+    """Of a store with two sides one may be away: what ended there does not keep the other's from beginning."""
+    working.turns.held = {"a": asyncio.Event()}
+    working.turns.concurrency = 1
+    await working.add("a")
+    await working.clock.advance(0.0)
+    working.down.refused = "settle"
+    working.turns.held["a"].set()
+    await working.add("b", "c", "d")
+    await working.clock.advance(10 * STORE_PAUSE)
+    assert working.turns.begun == ["a", "b"], "no more wait in memory than twice as many as may run"
+    assert working.turns.under_way_max == 1
+    working.down.refused = ""
+    await working.clock.advance(2 * STORE_PAUSE)
+    assert working.turns.begun == ["a", "b", "c", "d"]
+    assert [await working.state(name) for name in "abcd"] == ["succeeded"] * 4
+    assert working.told == []
+
+
+async def test_a_job_whose_lease_ended_while_it_ran_is_not_begun_twice(working: Working) -> None:
+    """Claimed again by the pod that runs it, it is still the same turn, which settles it."""
+    working.turns.held["a"] = asyncio.Event()
+    await working.add("a")
+    await working.clock.advance(0.0)
+    assert await working.store.backlog.settle("crm", "a", "pod", Settlement(WAITING))
+    await working.clock.advance(5.0)
+    assert await working.state("a") == "running"
+    working.turns.held["a"].set()
+    await working.clock.advance(0.0)
+    assert working.turns.begun == ["a"]
+    assert await working.state("a") == "succeeded"
+
+
 async def test_a_stop_lets_turns_end_and_begins_no_more(working: Working) -> None:
     """What ends in time is settled as it ended."""
     working.turns.concurrency = 1
@@ -181,3 +215,16 @@ async def test_a_stop_gives_back_what_does_not_end_in_time(clock: ManualClock) -
     assert second.turns.begun == ["a"]
     assert await second.state("a") == "succeeded"
     await second.worker.stop(0.0)
+
+
+async def test_a_job_that_comes_while_the_line_is_looked_at_is_not_overlooked(working: Working) -> None:
+    """Between the answer that nothing is due and the doze there is a moment, and a job may come in it."""
+    await working.clock.advance(60.0)
+    working.down.is_slow = True
+    await working.clock.advance(9.0)
+    for n in range(40):
+        await working.add(f"{n}")
+        await working.clock.advance(0.0)
+        working.clock.tick(0.01)
+    await working.clock.advance(0.5)
+    assert len(working.turns.begun) == 40

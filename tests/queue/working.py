@@ -68,11 +68,12 @@ class Pace:
 
 
 class Down:
-    """A backlog that is away while `is_down`."""
+    """A backlog that is away while `is_down`, or only for one question."""
 
     def __init__(self, inner: Backlog) -> None:
         self._inner = inner
         self.is_down = False
+        self.refused = ""  # This question is not answered.
         self.is_slow = False  # Answers come some turns of the loop later, as from a thread or a server.
         self.slow_calls = 0
         self.asked: Counter[str] = Counter()
@@ -80,7 +81,7 @@ class Down:
     def __getattr__(self, name: str) -> Any:
         async def ask(*said: Any) -> Any:
             self.asked[name] += 1
-            if self.is_down:
+            if self.is_down or name == self.refused:
                 raise StoreDown("the store is away")
             if self.is_slow:
                 await settle(10)

@@ -125,13 +125,18 @@ def store(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> s
     valkey = servers.get(Valkey.serving)
     with valkey.client as client:
         client.flushall()
+    return valkey_store(valkey, tmp_path)
+
+
+def valkey_store(valkey: Valkey, tmp_path: Path, more: str = "") -> str:
+    """Give `[store]` of a Valkey, with the store of secrets that its password is in."""
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o700)
     file = folder / "valkey"
     file.touch(mode=0o600)
     file.write_text(valkey.password)
     return (
-        f'[store]\nkind = "valkey"\nurl = "{valkey.url}"\npassword = "files:valkey"\n'
+        f'[store]\nkind = "valkey"\nurl = "{valkey.url}"\npassword = "files:valkey"\n{more}'
         f'[secrets.files]\nkind = "file"\npath = "{folder}"\n'
     )
 

@@ -45,6 +45,14 @@ class SqliteBacklog:
         await self._tasks.stop()
         await self._spill.close()
 
+    async def lines(self) -> set[str]:
+        """Give the names of lines that hold anything."""
+        return await self._file.run(_names)
+
+    async def there(self, line: str, ids: Collection[str]) -> set[str]:
+        """Give those of these ids that are there, in whatever state."""
+        return await self._ask(line, lambda lines: {name for name in ids if lines.find_one(name) is not None})
+
     async def append(self, line: str, entries: Sequence[NewEntry], bounds: Bounds) -> set[str]:
         """Append all of them, or none."""
         new = distinct(entries)
@@ -174,3 +182,8 @@ class SqliteBacklog:
             for table in ("bodies", "results")
             for (file,) in connection.execute(f"SELECT file FROM {table} WHERE file IS NOT NULL")  # noqa: S608
         }
+
+
+def _names(connection: sqlite3.Connection) -> set[str]:
+    held = "SELECT name FROM lines WHERE EXISTS (SELECT 1 FROM entries WHERE entries.line = lines.line)"
+    return {name for (name,) in connection.execute(held)}

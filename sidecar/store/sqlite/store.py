@@ -45,14 +45,10 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Lock the file and read what time it had. Raises StoreFailed."""
-        await self._file.open()
-        self._time = Steady(self._clock, await self._file.run(_seen_at))
-        self.records = SqliteRecords(self._file, self._time)
-        self.backlog = SqliteBacklog(self._file, self._time)
         try:
-            await self.backlog.open()
-        except StoreFailed:
-            await self._file.close()
+            await self._open()
+        except StoreFailed as error:
+            error.key = "path"
             raise
         self._tasks.spawn(self._see_time(), "store")
 
@@ -103,6 +99,17 @@ class SqliteStore:
         """Write down what time it is."""
         now = self._time.now()
         await self._file.run(lambda connection: _see(connection, now))
+
+    async def _open(self) -> None:
+        await self._file.open()
+        self._time = Steady(self._clock, await self._file.run(_seen_at))
+        self.records = SqliteRecords(self._file, self._time)
+        self.backlog = SqliteBacklog(self._file, self._time)
+        try:
+            await self.backlog.open()
+        except StoreFailed:
+            await self._file.close()
+            raise
 
 
 def _seen_at(connection: sqlite3.Connection) -> float:
