@@ -21,6 +21,7 @@ handed over by `app.py`.
                   exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
     queue/        calls that do not stand alone, or that may happen later: queue.py (all lines) job.py (what is stored)
                   submit.py worker.py (one line) turn.py (one attempt) verdict.py callback.py resource.py
+                  purging.py
       batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
                   item.py run.py (its items, so many at once) sending.py again.py result.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
@@ -68,8 +69,8 @@ handed over by `app.py`.
                   memory_line.py memory_rows.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
                   backlog.py entries.py (what is done to them) rows.py spill.py (what is large, in files)
-      valkey/     client.py connecting.py reach.py (is it there) records.py store.py
-                  backlog.py backlog_scripts.py (in Lua)
+      valkey/     appending.py client.py connecting.py reach.py (is it there) records.py store.py
+                  backlog.py backlog_scripts.py append_scripts.py (in Lua)
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
       audit/      audit.py record.py writer.py file.py stream.py last.py paths.py once.py chain_check.py

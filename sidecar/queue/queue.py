@@ -22,6 +22,7 @@ from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.defer.layer import Submit
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, STATES, line_of, service_of, shown, states_before
+from sidecar.queue.purging import purge
 from sidecar.queue.submit import Submitter
 from sidecar.queue.turn import Ended, Turns
 from sidecar.queue.worker import Worker
@@ -31,7 +32,6 @@ from sidecar.telemetry.metrics import Metrics
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
 PURGE_EVERY = 60.0
-PURGED_MAX = 500  # Jobs taken away in one step, so that nobody waits for it; the next step follows at once.
 PAGE_MAX = 200  # Jobs in one list.
 
 
@@ -244,22 +244,12 @@ class Queue:
                 try:
                     line.tally = await self._backlog().tally(line.name)
                     if self._clock.now() >= purge_at:
-                        await self._purge(line)
+                        await purge(self._backlog(), line.name, line.spec.config, self._tell)
                 except StoreFailed:  # The store's own line tells it.
                     continue
             if self._clock.now() >= purge_at:
                 purge_at = self._clock.now() + PURGE_EVERY
             await self._clock.sleep(COUNT_EVERY)
-
-    async def _purge(self, line: _Line) -> None:
-        config, backlog = line.spec.config, self._backlog()
-        for state in ENDED:
-            kept = float(config.dead_for if state == DEAD else config.keep_for)
-            gone = await _purged(backlog, line.name, state, kept)
-            if gone and state == DEAD:
-                self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)
-            if config.callback is not None:
-                await _purged(backlog, line.name + CALLBACKS, state, kept)
 
     def _counts(self) -> list[tuple[tuple[str, ...], float]]:
         found: dict[tuple[str, ...], float] = {}
@@ -283,14 +273,6 @@ class Queue:
         route = line.name.partition(".")[2]
         oldest = {"oldest_seconds": round(_age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
         return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}
-
-
-async def _purged(backlog: Backlog, line: str, state: str, older_than: float) -> int:
-    """Take away all that ended in a state so long ago, step by step; give how many."""
-    gone = 0
-    while taken := await backlog.purge(line, state, older_than, PURGED_MAX):
-        gone += taken
-    return gone
 
 
 def _age(tally: Tally, wall: float) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 from sidecar.store.backlog import RUNNING, UNFINISHED, Bounds, Entry, NewEntry, Settlement, Tally, crowding, distinct
 from sidecar.store.base import StoreFull
 from sidecar.store.valkey import backlog_scripts as scripts
+from sidecar.store.valkey.append_scripts import APPEND, APPEND_EACH
+from sidecar.store.valkey.appending import Appending
 from sidecar.store.valkey.client import Argument, Script, ValkeyClient
 from sidecar.store.valkey.records import milliseconds
 
@@ -17,16 +19,30 @@ class ValkeyBacklog:
 
     def __init__(self, client: ValkeyClient) -> None:
         self._client = client
+        self._appending = Appending(self._append_each)
+
+    async def close(self, seconds: float) -> None:
+        """Finish what was asked to append, within `seconds`."""
+        await self._appending.close(seconds)
 
     async def append(self, line: str, entries: Sequence[NewEntry], bounds: Bounds) -> set[str]:
-        """Append all of them, or none."""
+        """Append all of them, or none; a single one together with others that come at the same time."""
+        if len(entries) == 1:
+            return {entries[0].id} if await self._appending.append(line, entries[0], bounds) else set()
         said: list[Argument] = [*bounds]
         for entry in distinct(entries):
             said += (entry.id, entry.key, entry.head, entry.body, _delay(entry.delay))
-        answer = await self._ask(scripts.APPEND, line, *said)
+        answer = await self._ask(APPEND, line, *said)
         if answer and isinstance(answer[0], int):
             raise StoreFull(crowding(line, bounds, *answer))
         return {name.decode() for name in answer}
+
+    async def _append_each(self, line: str, bounds: Bounds, entries: list[NewEntry]) -> list[Any]:
+        said: list[Argument] = [*bounds]
+        for entry in entries:
+            said += (entry.id, entry.key, entry.head, entry.body, _delay(entry.delay))
+        answers: list[Any] = await self._ask(APPEND_EACH, line, *said)
+        return answers
 
     async def claim(self, line: str, holder: str, count: int, seconds: float) -> list[Entry]:
         """Claim what is due, and what a lease that has ended left."""

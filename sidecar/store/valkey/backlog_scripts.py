@@ -111,47 +111,13 @@ end
 """
 
 
-def _script(text: str) -> Script:
+def script(text: str) -> Script:
+    """Make a script of the backlog: what all of them share goes in front."""
     return Script(_COMMON + text)
 
 
-# ARGV: length_max, bytes_max, and of each entry id, key, head, body, delay.
-APPEND = _script("""
-local there, new, size = {}, {}, 0
-for n = 3, #ARGV, 5 do
-  if redis.call('EXISTS', entry(ARGV[n])) == 1 then
-    there[#there + 1] = ARGV[n]
-  else
-    new[#new + 1] = n
-    size = size + #ARGV[n + 2] + #ARGV[n + 3]
-  end
-end
-if #new == 0 then return there end
-local before = redis.call('HMGET', tally, 'n:waiting', 'n:running', 'b:waiting', 'b:running')
-local length_after = (before[1] or 0) + (before[2] or 0) + #new
-local size_after = (before[3] or 0) + (before[4] or 0) + size
-if length_after > tonumber(ARGV[1]) or size_after > tonumber(ARGV[2]) then
-  return {length_after, size_after}
-end
-local seq = redis.call('HINCRBY', tally, 'seq', #new) - #new
-for _, n in ipairs(new) do
-  seq = seq + 1
-  local id, key = ARGV[n], ARGV[n + 1]
-  local e = {seq = whole(seq), key = key, state = 'waiting'}
-  local wanted = whole(now + ARGV[n + 4])
-  redis.call('HSET', entry(id), 'seq', e.seq, 'key', key, 'state', 'waiting', 'head', ARGV[n + 2],
-    'created', whole(now), 'wanted', wanted)
-  if ARGV[n + 3] ~= '' then redis.call('HSET', entry(id), 'body', ARGV[n + 3]) end
-  redis.call('ZADD', in_state('waiting'), e.seq, id)
-  if key ~= '' then redis.call('ZADD', of_key(key), e.seq, id) end
-  if key == '' or redis.call('ZCARD', of_key(key)) == 1 then redis.call('ZADD', due, wanted, place(e, id)) end
-end
-count('waiting', #new, size)
-return there
-""")
-
 # ARGV: holder, count, milliseconds, how many ended leases are looked at.
-CLAIM = _script("""
+CLAIM = script("""
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '-inf', whole(now), 'LIMIT', 0, ARGV[4])) do
   release(read(id), id)
 end
@@ -169,7 +135,7 @@ return claimed
 """)
 
 # ARGV: holder, milliseconds, ids.
-KEEP = _script("""
+KEEP = script("""
 local kept = {}
 for n = 3, #ARGV do
   if held(ARGV[n], ARGV[1]) then
@@ -182,7 +148,7 @@ return kept
 """)
 
 # ARGV: id, holder, state, delay, whether the body is freed, whether there is a head, it, whether there is a result, it.
-SETTLE = _script("""
+SETTLE = script("""
 local id, state = ARGV[1], ARGV[3]
 local e = held(id, ARGV[2])
 if not e then return 0 end
@@ -199,10 +165,10 @@ return 1
 """)
 
 # ARGV: id.
-GET = _script("""return show(ARGV[1], true)""")
+GET = script("""return show(ARGV[1], true)""")
 
 # ARGV: state or '', id or '', count.
-FIND = _script("""
+FIND = script("""
 local below = '+inf'
 if ARGV[2] ~= '' then
   local seq = redis.call('HGET', entry(ARGV[2]), 'seq')
@@ -229,7 +195,7 @@ return shown
 """)
 
 # ARGV: id, the state to, states from.
-MOVE = _script("""
+MOVE = script("""
 local id, to = ARGV[1], ARGV[2]
 local e = movable(id, 3)
 if not e then return 0 end
@@ -253,14 +219,14 @@ return 1
 """)
 
 # ARGV: id, states.
-DISCARD = _script("""
+DISCARD = script("""
 local e = movable(ARGV[1], 2)
 if not e then return 0 end
 take_away(e, ARGV[1])
 return 1
 """)
 
-NEXT_DUE = _script("""
+NEXT_DUE = script("""
 local soonest = -1
 for _, row in ipairs({due, running}) do
   local first = redis.call('ZRANGE', row, 0, 0, 'WITHSCORES')
@@ -270,7 +236,7 @@ end
 return soonest
 """)
 
-TALLY = _script("""
+TALLY = script("""
 local oldest = false
 for _, state in ipairs({'waiting', 'running'}) do
   local id = redis.call('ZRANGE', in_state(state), 0, 0)[1]
@@ -281,7 +247,7 @@ return {oldest, redis.call('HGETALL', tally)}
 """)
 
 # ARGV: state, milliseconds, count.
-PURGE = _script("""
+PURGE = script("""
 local ids = redis.call('ZRANGEBYSCORE', ended(ARGV[1]), '-inf', whole(now - ARGV[2]), 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(ids) do take_away(read(id), id) end
 return #ids

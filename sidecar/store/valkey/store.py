@@ -37,6 +37,7 @@ class ValkeyStore:
         self._name = name
         self._mode = config.mode
         self._timeout = float(config.timeout)
+        self._timeout = float(config.timeout)
         self.client = ValkeyClient(driver, name, prefix, config.connections_max, self._timeout, clock, jitter, tell)
         self.records = ValkeyRecords(self.client)
         self.leases = ValkeyLeases(self.client)
@@ -55,7 +56,8 @@ class ValkeyStore:
             return
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Finish what was asked, and let go of the connections."""
+        await self.backlog.close(self._timeout)
         await self.client.close()
 
     def snapshot(self) -> dict[str, Any]:
