@@ -31,7 +31,8 @@ handed over by `app.py`.
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each
                   credential of a pool) service.py (a service's config) running.py (a service at work) way.py (its
                   connections) gather.py (an answer in hand) whole.py (JSON in hand) pieces.py (cut at its list)
-                  shared.py (what all stand on) policies.py (a service's machines) machines.py (kept over reloads)
+                  shared.py (what all stand on) policies.py (a service's machines) limiting.py (of these)
+                  machines.py (kept over reloads)
       idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
                        once.py (the answer, repeated) keeper.py record.py
       defer/           config.py layer.py when.py (which calls may be jobs, after which failures)
@@ -43,6 +44,8 @@ handed over by `app.py`.
       hedge/           config.py layer.py race.py
       circuit_breaker/ config.py layer.py breaker.py (the machine) report.py
       rate_limit/      config.py layer.py limiter.py bucket.py quota.py share.py line.py (who waits) near.py
+                       leased.py (of the fleet's limit) own_quotas.py demand.py haste.py
+                       leasing.py (asks for more)
                        ear.py announced.py resources.py allowance.py window.py sliding.py mirror.py gauge.py adaptive.py
       bulkhead/        config.py layer.py bulkhead.py slots.py gradient.py
     auth/         how a call becomes entitled: schemes.py credential.py previous.py pool.py app_token.py
@@ -67,10 +70,12 @@ handed over by `app.py`.
                   while it is away)
                   steady.py (time that does not jump) local_leases.py memory.py memory_room.py memory_backlog.py
                   memory_line.py memory_rows.py
+                  ledger.py (who of a fleet may send how much) local_permits.py
       sqlite/     file.py (the one writer, group commit) schema.py records.py store.py
                   backlog.py entries.py (what is done to them) rows.py spill.py (what is large, in files)
       valkey/     appending.py client.py connecting.py reach.py (is it there) records.py store.py
                   backlog.py backlog_scripts.py append_scripts.py (in Lua)
+                  permits.py (lease.lua, close.lua)
     telemetry/    table.py (every metric) metrics.py log.py (the canonical line) writer.py redact.py trace.py
                   quiet.py
       audit/      audit.py record.py writer.py file.py stream.py last.py paths.py once.py chain_check.py

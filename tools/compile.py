@@ -30,8 +30,8 @@ HOT = {
     "layers/retry": "backoff budget layer replay",
     "layers/circuit_breaker": "breaker layer",
     "layers/rate_limit": (
-        "adaptive allowance announced bucket ear gauge layer limiter line mirror near quota resources share "
-        "sliding window"
+        "adaptive allowance announced bucket demand ear gauge haste layer leased limiter line mirror near own_quotas "
+        "quota resources share sliding window"
     ),
     "layers/bulkhead": "bulkhead layer slots",
     "auth": "credential",

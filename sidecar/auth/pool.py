@@ -12,6 +12,7 @@ from sidecar.auth.secrets.known import Know, Known
 from sidecar.core.secret import Secret
 
 POOL_MAX = 32  # Credentials in one pool. More: the value is refused with a sentence, and the one before goes on.
+MARK_BYTES = 4
 
 
 class PooledCredential(NamedTuple):
@@ -19,6 +20,7 @@ class PooledCredential(NamedTuple):
 
     number: int  # From 1: how its limits are named.
     credential: Credential
+    mark: str  # The same in every pod, and so short that countless values have it: it tells nothing of this one.
 
 
 class CredentialPool:
@@ -77,7 +79,8 @@ class CredentialPool:
         number = self._numbers[digest] = next(n for n in range(1, 2 * POOL_MAX + 1) if n not in taken)
         held = Held(self._held.ref, Known(self._know))
         held.put(Secret(value, version))
-        return PooledCredential(number, Credential(self._auth, held, self._know))
+        mark = hashlib.blake2b(value, digest_size=MARK_BYTES, person=b"sidecar.mark").hexdigest()
+        return PooledCredential(number, Credential(self._auth, held, self._know), mark)
 
 
 def split(value: bytes) -> list[bytes]:

@@ -12,26 +12,22 @@ from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.entitling import Entitlement
 from sidecar.layers.idempotency.keeper import Keeper
 from sidecar.layers.idempotency.key import uuid
+from sidecar.layers.limiting import Limiting
 from sidecar.layers.machines import Machines
 from sidecar.layers.observe import Observer
 from sidecar.layers.rate_limit.announced import Announced
-from sidecar.layers.rate_limit.config import RateLimitConfig
-from sidecar.layers.rate_limit.ear import Ear
-from sidecar.layers.rate_limit.limiter import Limiter
+from sidecar.layers.rate_limit.leasing import Leasing
 from sidecar.layers.rate_limit.line import Line
-from sidecar.layers.rate_limit.near import Near
 from sidecar.layers.retry.budget import Budget
 from sidecar.layers.retry.config import RetryConfig
 from sidecar.layers.service import ServiceConfig
 from sidecar.layers.shared import Shared
-from sidecar.layers.stack import Limits, Parts
+from sidecar.layers.stack import Parts
 from sidecar.telemetry.metrics import Counter
-from sidecar.upstream.hints.config import HintsConfig
 from sidecar.upstream.hints.interpreter import Interpreter
 
 ASKED = QueueConfig(when="asked")  # What holds where nothing is said, and jobs can be kept.
 M = TypeVar("M")
-WAITING_MAX = 1000  # For what the vendor announced, where no rate_limit says another number. Full: refused at once.
 
 
 class Policies:
@@ -41,6 +37,7 @@ class Policies:
         self._service = service
         self._shared = shared
         self.machines: Machines = Machines(previous.machines if previous is not None else None)
+        self._limiting = Limiting(service, shared, self.machines)
         self._watch_gauges()
 
     def parts(
@@ -56,8 +53,8 @@ class Policies:
             recent=self.machines.get(Recent, None, Recent, scope=route),
             budget=self._budget(config),
             breaker=self._breaker(route, config),
-            limits=self._limits(config) if entitlement.pool is None else None,
-            limits_of=partial(self._limits, config),
+            limits=self._limiting.limits(route, config) if entitlement.pool is None else None,
+            limits_of=partial(self._limiting.limits, route, config),
             bulkhead=self._bulkhead(config),
             keeper=self._keeper(config),
             clock=shared.clock,
@@ -71,6 +68,11 @@ class Policies:
             count_retry=partial(self._count, "sidecar_retries_total"),
             counter=self._counter,
         )
+
+    def start(self) -> None:
+        """Begin what does not wait for calls."""
+        for _, leasing in self.machines.all(Leasing):
+            leasing.start()
 
     def settle(self) -> None:
         """Let go of the previous generation; everything of it that goes on was asked for by now."""
@@ -93,7 +95,9 @@ class Policies:
         return frozenset[bytes]().union(*(interpreter.names for _, interpreter in self.machines.all(Interpreter)))
 
     async def close(self) -> None:
-        """Finish what is being written, as the process ends."""
+        """Finish what is being written, and give back what the fleet shares, as the process ends."""
+        for _, leasing in self.machines.all(Leasing):
+            await leasing.close()
         for _, keeper in self.machines.all(Keeper):
             await keeper.close()
 
@@ -134,66 +138,6 @@ class Policies:
         # By its numbers alone: a route with other waits still spends from the service's one budget.
         numbers = (retry.budget, retry.budget_min)
         return self.machines.get(Budget, numbers, lambda: Budget(*numbers, self._shared.clock.now()))
-
-    def _limits(self, config: ServiceConfig, scope: str = "") -> Limits | None:
-        """Give what holds attempts to limits; without limits and hints it only reads answers for `retry`."""
-        section, shared = config.rate_limit or None, self._shared
-        if section is None and not config.hints and not config.retry:
-            return None
-        hints, is_heeded = config.hints or HintsConfig(), bool(config.hints)
-        interpreter = self.machines.get(Interpreter, hints, lambda: Interpreter(hints))
-        announced = self.machines.get(Announced, (hints, is_heeded), lambda: self._announced(hints), scope)
-        ear = self.machines.get(
-            Ear,
-            (hints, is_heeded),
-            lambda: Ear(
-                self._service,
-                interpreter,
-                announced,
-                shared.clock,
-                is_heeded=is_heeded,
-                body_max=int(hints.body_max),
-                tell=shared.tell,
-                count_throttled=self._counter("sidecar_throttled_total").count,
-                count_ignored=self._counter("sidecar_hints_ignored_total").count,
-            ),
-            scope,
-        )
-        # What was counted stays while the rate does, whatever else of the section changes: a quota is for days.
-        rate = None if section is None else (section.rate, section.burst)
-        limiter = self.machines.get(
-            Limiter, (rate, hints, is_heeded, shared.replicas), lambda: self._limiter(section, announced), scope
-        )
-        line = self.machines.get(
-            Line, (section, hints, is_heeded, shared.replicas), lambda: self._line(section, hints, limiter), scope
-        )
-        ear.add(line)
-        near = self.machines.get(Near, (section, hints, is_heeded), lambda: Near(hints.near), scope)
-        return Limits(line, near, ear, interpreter.listened, self._count_wait)
-
-    def _announced(self, hints: HintsConfig) -> Announced:
-        return Announced(
-            self._shared.clock.now(),
-            hint_max=float(hints.hint_max),
-            pace_below=hints.pace_below,
-            settle=float(hints.settle),
-            resource_segments=hints.resource_segments,
-        )
-
-    def _limiter(self, section: RateLimitConfig | None, announced: Announced) -> Limiter:
-        limiter, clock, replicas = Limiter(announced), self._shared.clock, self._shared.replicas
-        for rate in section.rate if section is not None else ():
-            burst = None if section is None or section.burst is None else float(section.burst)
-            limiter.hold(str(rate), rate.count, rate.seconds, clock.now(), burst=burst, replicas=replicas)
-        return limiter
-
-    def _line(self, section: RateLimitConfig | None, hints: HintsConfig, limiter: Limiter) -> Line:
-        wait_max = hints.wait_max if section is None else section.wait_max
-        waiting_max = WAITING_MAX if section is None else section.waiting_max
-        return Line(limiter, self._shared.clock, float(wait_max), waiting_max)
-
-    def _count_wait(self, seconds: float) -> None:
-        self._shared.metrics.histogram("sidecar_rate_limit_waits_seconds", self._service).observe(seconds)
 
     def _breaker(self, route: str, config: ServiceConfig) -> Breaker | None:
         section, shared = config.circuit_breaker, self._shared

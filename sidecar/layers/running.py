@@ -86,6 +86,7 @@ class Service:
     def start(self) -> None:
         """Fetch ahead what the first call would otherwise wait for."""
         self._entitling.start()
+        self.policies.start()
 
     def encourage(self) -> None:
         """Try at once what failed, perhaps for want of trust: a file of authorities is another now."""

@@ -96,7 +96,7 @@ class Parts(NamedTuple):
     budget: Budget | None
     breaker: Breaker | None
     limits: Limits | None
-    limits_of: Callable[[str], Limits | None]  # The same for one credential of a pool, by its name.
+    limits_of: Callable[[str, str], Limits | None]  # The same for one credential of a pool, by its name and mark.
     bulkhead: Bulkhead | None
     keeper: Keeper | None  # Of answers that are repeated.
     clock: Clock
@@ -142,7 +142,7 @@ def _below(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
         return _limited(config, parts, parts.limits, parts.entitlement.inner, _noting(parts.entitlement, transport))
 
     def lane(credential: PooledCredential) -> Lane:
-        limits = parts.limits_of(f"credential {credential.number}")
+        limits = parts.limits_of(f"credential {credential.number}", credential.mark)
         noting = _noting(parts.entitlement, transport, f" credential {credential.number}")
         handler = _limited(config, parts, limits, credentials(credential.credential), noting)
         return Lane(credential.number, handler, partial(_is_free, limits, float(config.cost), parts.clock))
@@ -153,7 +153,7 @@ def _below(config: ServiceConfig, parts: Parts, transport: Handler) -> Handler:
 
 
 def _is_free(limits: Limits | None, cost: float, clock: Clock) -> bool:
-    return limits is None or (limits.line.count == 0 and limits.line.limiter.wait(clock.now(), cost, 0.0, "") <= 0)
+    return limits is None or (limits.line.count == 0 and limits.line.limiter.is_free(clock.now(), cost))
 
 
 def _noting(entitlement: Entitlement, transport: Handler, which: str = "") -> Handler:

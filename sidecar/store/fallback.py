@@ -1,7 +1,7 @@
 """The store that pods share, with a file of this process's for what has to wait while it is away.
 
-Values and leases are never kept in the file instead: pods would not agree on them. Whoever needs those hears that the
-store is away, as without a fallback.
+Values, leases and permits are never kept in the file instead: pods would not agree on them. Whoever needs those hears
+that the store is away, as without a fallback.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from sidecar.store.sqlite.store import SqliteStore
 
 
 class FallbackStore:
-    """Records and leases of `shared`; a backlog over both."""
+    """Records, leases and permits of `shared`; a backlog over both."""
 
     is_shared = True
     is_durable = True
@@ -25,6 +25,7 @@ class FallbackStore:
         self._clock = clock
         self.records = shared.records
         self.leases = shared.leases
+        self.permits = shared.permits
 
     @property
     def is_up(self) -> bool:

@@ -7,6 +7,7 @@ from sidecar.core.clock import Clock
 from sidecar.store.base import Record
 from sidecar.store.config import StoreConfig
 from sidecar.store.local_leases import LocalLeases
+from sidecar.store.local_permits import LocalPermits
 from sidecar.store.memory_backlog import MemoryBacklog
 from sidecar.store.memory_room import Room
 
@@ -93,6 +94,7 @@ class MemoryStore:
         self.records = MemoryRecords(self._room, clock)
         self.backlog = MemoryBacklog(self._room, clock)
         self.leases = LocalLeases(clock)
+        self.permits = LocalPermits(clock)
 
     async def open(self) -> None:
         """Begin with nothing."""

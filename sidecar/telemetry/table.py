@@ -36,6 +36,10 @@ TABLE = (
         "Share of a rate limit that is used, own and announced; 1 is the limit.", max,
     ),
     Row("sidecar_rate_limit_waits_seconds", "histogram", ("service",), "How long attempts waited for a permit."),
+    Row(
+        "sidecar_permit_leases_total", "counter", ("service", "result"),
+        "Questions to the store for permits of a shared limit: granted, none, returned, failed.",
+    ),
     Row("sidecar_throttled_total", "counter", ("service",), "Answers by which the vendor said: slow down."),
     Row("sidecar_hints_ignored_total", "counter", ("service",), "Announcements of the vendor's too absurd to follow."),
     Row("sidecar_retries_total", "counter", ("service", "result"), "Wishes to try again: started, or why not."),

@@ -283,6 +283,34 @@ def test_a_rate_limit_that_does_something_else_than_it_says_is_warned_of(service
 
 
 @pytest.mark.parametrize(
+    ("store", "pod", "service", "said"),
+    [
+        ('kind = "valkey"\nurl = "redis://valkey"', "replicas = 9", "", []),
+        ('kind = "valkey"\nurl = "redis://valkey"', "", "", ["services.crm.rate_limit.shared (warning)"]),
+        (
+            'kind = "valkey"\nurl = "redis://valkey"', "replicas = 9", ", burst = 8",
+            ["services.crm.rate_limit.burst (warning)"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_shared_rate_limit_is_told_of_what_it_cannot_do_well(
+    store: str, pod: str, service: str, said: list[str]
+) -> None:
+    """The number of pods, for the time without the store, and a permit at once for each of them."""
+    text = f"[sidecar]\n{pod}\n[store]\n{store}\n{SERVICE}"
+    problems = check(read_text(f'{text}rate_limit = {{ rate = "90/s", shared = true{service} }}'))
+    assert [f"{problem.path}{' (warning)' * problem.is_warning}" for problem in problems] == said
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_shared_rate_limit_needs_a_store_that_pods_share(kind: str) -> None:
+    """Where each has its own, each would send the whole rate; the sentence says what to write."""
+    [problem] = wrong(f'[store]\nkind = "{kind}"\n{SERVICE}rate_limit = {{ rate = "90/s", shared = true }}')
+    assert problem.path == "services.crm.rate_limit.shared"
+    assert 'write [store] with kind = "valkey" and its url' in problem.sentence
+
+
+@pytest.mark.parametrize(
     ("cost", "cure"), [("10", "write rate_limit.burst = 10 or more"), ("100", "write a smaller cost")]
 )
 def test_what_is_advised_against_a_cost_is_no_problem_itself(cost: str, cure: str) -> None:

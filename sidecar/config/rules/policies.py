@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from sidecar.auth.signing.config import Passthrough
-from sidecar.config.model import SidecarSection
+from sidecar.config.model import Config, SidecarSection
 from sidecar.config.problem import Problem
 from sidecar.layers.bulkhead.config import BulkheadConfig
 from sidecar.layers.rate_limit.limiter import BURST_SHARE
@@ -34,6 +34,37 @@ def limits(config: ServiceConfig, pod: SidecarSection) -> Iterator[Problem]:
         yield Problem(
             "rate_limit.wait_max",
             f"no call waits {section.wait_max} for a permit, for its timeout is {config.timeout}",
+            is_warning=True,
+        )
+
+
+def sharing(service: ServiceConfig, config: Config) -> Iterator[Problem]:
+    """Hold a shared rate limit to a store that pods share, and warn of what it cannot do well."""
+    section, replicas = service.rate_limit, config.sidecar.replicas
+    if not section or not section.shared:
+        return
+    if config.store.kind != "valkey":
+        yield Problem(
+            "rate_limit.shared",
+            f'pods cannot agree through a store of kind "{config.store.kind}", which each has for itself; write'
+            ' [store] with kind = "valkey" and its url, or shared = false',
+            because=("store.kind",),
+        )
+        return
+    if replicas == 1:
+        yield Problem(
+            "rate_limit.shared",
+            "while the store is away each pod goes on with rate / replicas, and sidecar.replicas is 1; write the most"
+            " pods that there will be",
+            is_warning=True,
+        )
+    shortest = section.rate[0]
+    burst = max(1.0, shortest.count * BURST_SHARE) if section.burst is None else section.burst
+    if burst < replicas:
+        yield Problem(
+            "rate_limit.burst",
+            f"{burst:g} at once is less than one for each of {replicas} pods, so they take turns of a second; write"
+            f" burst = {replicas} or more",
             is_warning=True,
         )
 

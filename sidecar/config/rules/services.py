@@ -7,7 +7,7 @@ from sidecar.auth.signing.config import Mtls
 from sidecar.config.model import Config
 from sidecar.config.problem import Problem, join
 from sidecar.config.rules.headers import PARAMETER, headers
-from sidecar.config.rules.policies import batches, gathers, jobs, limits, replays, slots
+from sidecar.config.rules.policies import batches, gathers, jobs, limits, replays, sharing, slots
 from sidecar.config.rules.timeouts import fits, steps
 from sidecar.core.address import is_loopback
 from sidecar.layers.service import ServiceConfig
@@ -40,6 +40,7 @@ def _judged(service: ServiceConfig, inherited: ServiceConfig, config: Config) ->
     yield from limits(service, config.sidecar)
     yield from replays(service, config.store)
     yield from jobs(service, config.store)
+    yield from sharing(service, config)
     for rule in _RULES:
         yield from rule(service)
 

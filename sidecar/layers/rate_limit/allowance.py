@@ -5,6 +5,7 @@ from typing import Any, Final
 from sidecar.core.advice import Told
 
 NEVER: Final = float("inf")
+NAME_CHARS_MAX: Final = 64  # Of a vendor's name for a limit, as it is shown.
 
 
 class Allowance:
@@ -40,6 +41,14 @@ class Allowance:
     def hear(self, told: Told, sent_at: float, cost: float, now: float, *, since: float, is_throttled: bool) -> None:
         """Learn from the answer to an attempt of `sent_at`, after its `done`; `since` permits were sent after it."""
         raise NotImplementedError
+
+    @property
+    def shown_name(self) -> str:
+        """Give the name under which people see it."""
+        name = self.name or "requests"
+        if self.resource:
+            name += "/" + self.resource
+        return "announced:" + name[:NAME_CHARS_MAX]
 
     def used_ratio(self, now: float) -> float:
         """Give the share of the limit that is used, 0 to 1."""

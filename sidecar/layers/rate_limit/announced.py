@@ -13,7 +13,6 @@ from sidecar.layers.rate_limit.window import Window
 
 ALLOWANCES_MAX: Final = 16  # Full: the one that was told longest ago is forgotten.
 SLID_MIN: Final = 2.0  # So often the reset did not bring back what it should: the window slides.
-NAME_CHARS_MAX: Final = 64  # Of a vendor's name for a limit, as it is shown.
 ASK_EVERY_S: Final = 0.02  # How often to look whether such a call was answered.
 _RECENT_S: Final = 1.0
 
@@ -227,6 +226,15 @@ class Announced:
         closed[resource] = max(closed.get(resource, 0.0), until)
         return until - now if before <= now else 0.0
 
+    def close(self, resource: str, until: float, now: float) -> bool:
+        """Close by the word of another pod; gives whether that is news."""
+        until = min(until, now + self._hint_max)
+        is_news = until > max(now, self._closed.get(resource, 0.0))
+        if is_news:
+            self._close(resource, until, now)
+            self.is_silent = False
+        return is_news
+
     def _lower_gauge(self, advice: Advice, sent_at: float, now: float) -> None:
         load = next((told.load for told in advice.told if told.kind == "gauge"), None)
         if self.gauge is None:
@@ -274,7 +282,7 @@ class Announced:
 
     def ratios(self, now: float) -> list[tuple[str, float]]:
         """Give (window, used share) of all that was told."""
-        shares = [(_shown(known), known.used_ratio(now)) for known in tuple(self._allowances.values())]
+        shares = [(known.shown_name, known.used_ratio(now)) for known in tuple(self._allowances.values())]
         if self.gauge is not None:
             shares.append(("announced:at-once", self.gauge.used_ratio()))
         return shares
@@ -282,7 +290,7 @@ class Announced:
     def snapshot(self, now: float) -> dict[str, Any]:
         """Show it for people."""
         shown: dict[str, Any] = {
-            "allowances": {_shown(known): known.snapshot(now) for known in self._allowances.values()},
+            "allowances": {known.shown_name: known.snapshot(now) for known in self._allowances.values()},
             "closed_for": {name or "all": round(until - now, 3) for name, until in self._closed.items() if until > now},
         }
         if self._adaptive is not None:
@@ -290,10 +298,3 @@ class Announced:
         if self.gauge is not None:
             shown["gauge"] = self.gauge.snapshot()
         return shown
-
-
-def _shown(allowance: Allowance) -> str:
-    name = allowance.name or "requests"
-    if allowance.resource:
-        name += "/" + allowance.resource
-    return "announced:" + name[:NAME_CHARS_MAX]

@@ -11,6 +11,7 @@ class RateLimitConfig(Section, kw_only=True):
     burst: int | None = None  # At once, of the shortest window; absent: a tenth of its count, at least 1.
     wait_max: Duration = Duration(1)  # Longer than this, and the call is refused at once.
     waiting_max: int = 1000  # Full: refused at once.
+    shared: bool = False  # It holds for all pods together, which agree through the store.
 
     def problems(self) -> list[tuple[str, str]]:
         """Give what does not go together."""

@@ -99,6 +99,10 @@ class Ear:
             advice, sent_at=sent_at, number=number, cost=cost, route=call.route, target=call.target, now=now
         )
         self._calm_until = now + CALM_S if _tells_of_plenty(advice) else 0.0
+        if not self._calm_until:
+            for line in self._lines:
+                if line.heard is not None:
+                    line.heard(advice, closed_s)
         if closed_s > 0 or advice.is_throttled or advice.doubts:
             self._report(advice, closed_s, status, now)
         self.changed(now, is_closed=closed_s > 0)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
+from sidecar.core.advice import Advice
 from sidecar.core.alarm import NEVER, Alarm
 from sidecar.core.clock import Clock
 from sidecar.core.errors import RateLimited
@@ -35,11 +37,12 @@ class Line:
     """
 
     __slots__ = ("_alarm", "_arrived", "_clock", "_costs", "_earliest_at", "_lines", "_wait_max", "_waiting_max",
-                 "count", "is_held", "is_retired", "limiter")  # fmt: skip
+                 "count", "heard", "is_held", "is_retired", "limiter")  # fmt: skip
 
     def __init__(self, limiter: Limiter, clock: Clock, wait_max: float, waiting_max: int) -> None:
         self.limiter = limiter
         self.count = 0  # Of those who wait.
+        self.heard: Callable[[Advice, float], None] | None = None  # Tells the fleet what the vendor told.
         self.is_retired = False  # A newer generation has another; who waits here goes all the same.
         self.is_held = False  # The first waits for what all calls share.
         self._clock = clock
@@ -113,6 +116,11 @@ class Line:
                 earliest_at = min(earliest_at, waiter.latest_at)
         self._earliest_at = earliest_at
         self.drain(now)
+
+    @property
+    def costs(self) -> float:
+        """Permits that those in line ask for."""
+        return self._costs
 
     def stop(self) -> None:
         """Take the timer down: whoever waits still is let go by what changes, or gives up."""
@@ -196,6 +204,7 @@ class Line:
             waiter.future.set_exception(self._refusal(waiter, now, wait, self._why_not(waiter, now)))
 
     def _refusal(self, waiter: Waiter, now: float, wait: float, why_not: str) -> RateLimited:
+        self.limiter.refuse(waiter.cost)
         limit = self.limiter.why(now, waiter.cost, self._costs, waiter.resource)
         return RateLimited(f"{limit} is reached; a permit is free in {wait:.2f} s, {why_not}", retry_after=wait)
 

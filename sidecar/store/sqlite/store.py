@@ -10,6 +10,7 @@ from sidecar.core.tasks import Tasks
 from sidecar.store.base import StoreFailed
 from sidecar.store.config import StoreConfig
 from sidecar.store.local_leases import LocalLeases
+from sidecar.store.local_permits import LocalPermits
 from sidecar.store.sqlite.backlog import SqliteBacklog
 from sidecar.store.sqlite.file import SqliteFile
 from sidecar.store.sqlite.records import SqliteRecords
@@ -37,6 +38,7 @@ class SqliteStore:
         self._time = Steady(clock)
         self._problem = ""
         self.leases = LocalLeases(clock)
+        self.permits = LocalPermits(clock)
 
     @property
     def is_up(self) -> bool:

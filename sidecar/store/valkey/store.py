@@ -10,6 +10,7 @@ from sidecar.store.config import StoreConfig
 from sidecar.store.valkey.backlog import ValkeyBacklog
 from sidecar.store.valkey.client import ValkeyClient
 from sidecar.store.valkey.connecting import Read, connect
+from sidecar.store.valkey.permits import ValkeyPermits
 from sidecar.store.valkey.records import ValkeyLeases, ValkeyRecords
 
 Context = Callable[[], Awaitable[ssl.SSLContext | None]]
@@ -42,6 +43,7 @@ class ValkeyStore:
         self.records = ValkeyRecords(self.client)
         self.leases = ValkeyLeases(self.client)
         self.backlog = ValkeyBacklog(self.client)
+        self.permits = ValkeyPermits(self.client)
 
     @property
     def is_up(self) -> bool:
