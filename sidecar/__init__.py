@@ -20,12 +20,13 @@ handed over by `app.py`.
     downstream/   towards the app: listener.py connection.py reader.py limits.py request.py router.py fields.py
                   exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
     queue/        calls that do not stand alone, or that may happen later: queue.py (all lines) job.py (what is stored)
-                  submit.py worker.py (one line) turn.py (one attempt) verdict.py callback.py resource.py
-                  purging.py
+                  submit.py turn.py (one attempt) verdict.py callback.py resource.py
       batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
                   item.py run.py (its items, so many at once) sending.py again.py result.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
                   jobs.py
+    working/      what waits is worked off: worker.py (one line) verdict.py (how a turn ended) clearing.py
+                  signing.py (of what is posted to the app)
     layers/       one policy per file; stack.py holds the order and why  << read this first
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each

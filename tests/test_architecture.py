@@ -28,6 +28,7 @@ LADDER = [
     ["auditing", "own", "storing"],
     ["config"],
     ["downstream", "queue", "webhooks", "admin", "kubernetes"],
+    ["working"],
     ["layers"],
     ["auth", "upstream"],
     ["store"],

@@ -1,14 +1,9 @@
 """Callback: the result of a job, posted to the app; signed, and tried again until the app takes it.
 
-Signed in the form of Standard Webhooks (https://www.standardwebhooks.com): `webhook-id` is the job's id,
-`webhook-timestamp` Unix seconds, `webhook-signature` "v1," and base64 of HMAC-SHA256 over "<id>.<timestamp>.<body>".
-The result is stored as an entry of its own before the job is settled, so none gets lost; the same one may come twice.
+Signed in the form of Standard Webhooks; `webhook-id` is the job's id. The result is stored as an entry of its own
+before the job is settled, so none gets lost; the same one may come twice.
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Callable
 
 import aiohttp
@@ -18,14 +13,13 @@ from sidecar.auth.secrets.held import Held
 from sidecar.core.clock import Clock
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.job import DEAD, SUCCEEDED, shown
-from sidecar.queue.turn import Ended
-from sidecar.queue.verdict import Verdict, delay_of
 from sidecar.store.backlog import WAITING, Backlog, Bounds, Entry, NewEntry, Settlement
+from sidecar.working.signing import sign
+from sidecar.working.verdict import Ended, Verdict, delay_of
 
 CALLBACKS = ".!callbacks"  # Behind the name of a line: no route is called so.
 ANSWER_TIMEOUT = 30.0  # Seconds for the app to take one.
 ANSWER_MAX = 4096  # Bytes of the app's answer that are read; nothing in it matters but its status.
-PREFIX = b"whsec_"
 
 
 async def note(backlog: Backlog, line: str, config: QueueConfig, entry: Entry, ended: Ended, clock: Clock) -> None:
@@ -39,22 +33,6 @@ async def note(backlog: Backlog, line: str, config: QueueConfig, entry: Entry, e
     # Not bounded by the line's own bounds: it is there already, as the job that becomes this.
     bounds = Bounds(2 * config.length_max, 4 * int(config.bytes_max))
     await backlog.append(line + CALLBACKS, [NewEntry(entry.id, entry.key, b"", body)], bounds)
-
-
-def sign(secret: bytes, name: str, at: int, body: bytes) -> str:
-    """Give the value of `webhook-signature`."""
-    signed = b"%b.%d.%b" % (name.encode(), at, body)
-    return "v1," + base64.b64encode(hmac.new(key_of(secret), signed, hashlib.sha256).digest()).decode()
-
-
-def key_of(secret: bytes) -> bytes:
-    """Give the key: base64 behind `whsec_`, as Standard Webhooks writes secrets, else the bytes as they are."""
-    if not secret.startswith(PREFIX):
-        return secret
-    try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
-        return secret
 
 
 class Callbacks:

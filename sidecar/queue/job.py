@@ -12,9 +12,9 @@ import msgspec
 
 from sidecar.core.body import Headers
 from sidecar.store.backlog import RUNNING, WAITING, Entry
+from sidecar.working.verdict import Event
 
 State = Literal["waiting", "running", "succeeded", "failed", "dead", "cancelled"]
-Event = Literal["claimed", "answered", "refused", "put_off", "given_up", "cancelled", "retried"]
 
 SUCCEEDED, FAILED, DEAD, CANCELLED = "succeeded", "failed", "dead", "cancelled"
 

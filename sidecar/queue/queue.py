@@ -22,13 +22,14 @@ from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.defer.layer import Submit
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, STATES, line_of, service_of, shown, states_before
-from sidecar.queue.purging import purge
 from sidecar.queue.submit import Submitter
-from sidecar.queue.turn import Ended, Turns
-from sidecar.queue.worker import Worker
+from sidecar.queue.turn import Turns
 from sidecar.store.backlog import WAITING, Backlog, Entry, Tally
 from sidecar.store.base import StoreFailed
 from sidecar.telemetry.metrics import Metrics
+from sidecar.working.clearing import age, purged
+from sidecar.working.verdict import Ended
+from sidecar.working.worker import Worker
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
 PURGE_EVERY = 60.0
@@ -244,12 +245,22 @@ class Queue:
                 try:
                     line.tally = await self._backlog().tally(line.name)
                     if self._clock.now() >= purge_at:
-                        await purge(self._backlog(), line.name, line.spec.config, self._tell)
+                        await self._purge(line)
                 except StoreFailed:  # The store's own line tells it.
                     continue
             if self._clock.now() >= purge_at:
                 purge_at = self._clock.now() + PURGE_EVERY
             await self._clock.sleep(COUNT_EVERY)
+
+    async def _purge(self, line: _Line) -> None:
+        config, backlog = line.spec.config, self._backlog()
+        for state in ENDED:
+            kept = float(config.dead_for if state == DEAD else config.keep_for)
+            gone = await purged(backlog, line.name, state, kept)
+            if gone and state == DEAD:
+                self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)
+            if config.callback is not None:
+                await purged(backlog, line.name + CALLBACKS, state, kept)
 
     def _counts(self) -> list[tuple[tuple[str, ...], float]]:
         found: dict[tuple[str, ...], float] = {}
@@ -263,7 +274,7 @@ class Queue:
         found: dict[tuple[str, ...], float] = {}
         for line in list(self._lines.values()):
             key = (service_of(line.name),)
-            found[key] = max(found.get(key, 0.0), _age(line.tally, self._clock.wall()))
+            found[key] = max(found.get(key, 0.0), age(line.tally, self._clock.wall()))
         return list(found.items())
 
     def _shown(self, line: _Line) -> dict[str, Any]:
@@ -271,12 +282,8 @@ class Queue:
         if not counts and line.spec.config.when == "asked":
             return {}
         route = line.name.partition(".")[2]
-        oldest = {"oldest_seconds": round(_age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
+        oldest = {"oldest_seconds": round(age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
         return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}
-
-
-def _age(tally: Tally, wall: float) -> float:
-    return 0.0 if tally.oldest_at is None else max(0.0, wall - tally.oldest_at)
 
 
 async def _find(line: str, state: str | None, after: str, count: int, backlog: Backlog) -> list[Entry]:

@@ -17,9 +17,9 @@ from sidecar.core.errors import IdempotencyMismatch, QueueFull, StoreUnavailable
 from sidecar.core.ids import Ids
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.job import Head, encode, head_of, instant
-from sidecar.queue.verdict import delay_of
 from sidecar.store.backlog import WAITING, Backlog, Bounds, NewEntry
 from sidecar.store.base import StoreFailed, StoreFull
+from sidecar.working.verdict import delay_of
 
 RETRY_AFTER = 5.0  # Seconds that a call is told to wait whose job cannot be stored now.
 

@@ -1,7 +1,6 @@
 """Turn: one attempt at a job: its call passes all layers of its service, and what comes back is judged and stored."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call, Handler, Reply
@@ -11,18 +10,12 @@ from sidecar.core.outcome import Outcome
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.retry.backoff import told
 from sidecar.queue.job import NEXT, Answer, Head, encode, head_of
-from sidecar.queue.verdict import Verdict, delay_of, of_answer, of_error
+from sidecar.queue.verdict import of_answer, of_error
 from sidecar.store.backlog import RUNNING, WAITING, Entry, Settlement
+from sidecar.working.verdict import Ended, delay_of
 
 _FAILURE_FROM = 500
 TURN_MAX = 900.0  # Seconds. The layers have shorter limits; this one ends an answer without an end.
-
-
-class Ended(NamedTuple):
-    """How a turn ended."""
-
-    settlement: Settlement
-    verdict: Verdict
 
 
 class Turns:

@@ -1,7 +1,5 @@
 """Verdict: what a turn of a job means: done, a no that stays one, or again later. Pure."""
 
-from typing import NamedTuple
-
 from sidecar.core.errors import (
     BadRequest,
     BodyTooLarge,
@@ -11,19 +9,10 @@ from sidecar.core.errors import (
     PathEscapes,
     SidecarError,
 )
-from sidecar.queue.job import Event
+from sidecar.working.verdict import Verdict
 
 # What the job itself is wrong for, whenever it is made: only a change of the config helps.
 _STAYS = (BadRequest, BodyTooLarge, NotAllowed, PathEscapes, IdempotencyMismatch)
-
-
-class Verdict(NamedTuple):
-    """What becomes of a job after a turn."""
-
-    event: Event
-    delay: float = 0.0  # Seconds before the next turn.
-    error: str = ""
-    pause: float = 0.0  # Seconds for which no other job of the line needs to try: nothing would be sent.
 
 
 def of_answer(
@@ -50,10 +39,3 @@ def of_error(error: SidecarError, age: float, age_max: float, delay: float, *, w
     if age + wait > age_max:
         return Verdict("given_up", error=sentence)
     return Verdict("put_off", wait, sentence, pause=0.0 if was_sent else told)
-
-
-def delay_of(schedule: tuple[float, ...], attempts: int, chance: float) -> float:
-    """Give the seconds before the next turn after `attempts` of them; `chance` in [0, 1) takes up to half away."""
-    assert attempts >= 1
-    longest = float(schedule[min(attempts, len(schedule)) - 1])
-    return longest * (1 - chance / 2)

@@ -22,8 +22,9 @@ from sidecar.core.errors import (
     UpstreamReset,
 )
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, FAILED, NEXT, STATES, SUCCEEDED, states_before
-from sidecar.queue.verdict import delay_of, of_answer, of_error
+from sidecar.queue.verdict import of_answer, of_error
 from sidecar.store.backlog import RUNNING, WAITING
+from sidecar.working.verdict import delay_of
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 SCHEDULE = (1.0, 5.0, 30.0)

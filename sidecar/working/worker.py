@@ -14,9 +14,9 @@ from typing import Protocol
 from sidecar.auth.oauth.pace import Pace
 from sidecar.core.clock import Clock
 from sidecar.core.tasks import Tasks
-from sidecar.queue.turn import Ended
 from sidecar.store.backlog import WAITING, Backlog, Entry, Settlement
 from sidecar.store.base import StoreFailed
+from sidecar.working.verdict import Ended
 
 LEASE_SECONDS = 30.0  # Of a claim; kept up while its turn runs. A killed pod's jobs wait for this long.
 KEEP_EVERY = 10.0
@@ -42,7 +42,7 @@ class Runs(Protocol):
 
 
 class Worker:
-    """Works one line off. `ended` is told of each entry that ended, before it is settled."""
+    """Works one line off. `ended` is told of each entry that ended, before it is settled; `noun` is its word."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Worker:
         clock: Clock,
         tell: Callable[..., None],
         ended: Callable[[Entry, Ended], Awaitable[None]],
+        noun: str = "job",
     ) -> None:
         self._line = line
         self._holder = holder
@@ -63,6 +64,7 @@ class Worker:
         self._clock = clock
         self._tell = tell
         self._ended = ended
+        self._noun = noun
         self._tasks = Tasks()
         self._giving_back = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -127,7 +129,7 @@ class Worker:
         for entry in entries:
             if entry.id in self._running:  # Its lease had ended, and is ours again: its turn goes on.
                 continue
-            self._running[entry.id] = task = self._tasks.spawn(self._turn(entry), f"job of {self._line}")
+            self._running[entry.id] = task = self._tasks.spawn(self._turn(entry), f"{self._noun} of {self._line}")
             task.add_done_callback(partial(self._done, entry.id))
         return not entries
 
@@ -174,7 +176,7 @@ class Worker:
             ended = await self.runs.run(entry, max(0.0, self._clock.wall() - entry.created_at))
         except asyncio.CancelledError:
             # We stop. The job is due at once, for whoever comes next; if it cannot be said, its lease ends by itself.
-            self._giving_back.spawn(self._give_back(entry), "giving a job back")
+            self._giving_back.spawn(self._give_back(entry), f"giving back to {self._line}")
             raise
         self._learn(ended)
         await self._until_stored(entry, partial(self._ended, entry, ended))
@@ -203,13 +205,13 @@ class Worker:
 
     async def _settle(self, entry: Entry, settlement: Settlement) -> None:
         if not await self._backlog().settle(self._line, entry.id, self._holder, settlement):
-            self._tell("warning", "job_claim_lost", job=entry.id)
+            self._tell("warning", f"{self._noun}_claim_lost", **{self._noun: entry.id})
 
     async def _give_back(self, entry: Entry) -> None:
         try:
             await self._settle(entry, Settlement(WAITING))
         except StoreFailed as failed:
-            self._tell("warning", "job_not_settled", job=entry.id, error=str(failed))
+            self._tell("warning", f"{self._noun}_not_settled", **{self._noun: entry.id}, error=str(failed))
 
     def _done(self, name: str, _: "asyncio.Task[None]") -> None:
         self._running.pop(name, None)

@@ -4,13 +4,12 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from sidecar.queue.turn import Ended
-from sidecar.queue.verdict import Verdict
-from sidecar.queue.worker import Worker
 from sidecar.store.backlog import WAITING, Backlog, Bounds, Entry, NewEntry, Settlement
 from sidecar.store.base import StoreDown
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore
+from sidecar.working.verdict import Ended, Verdict
+from sidecar.working.worker import Worker
 from tests.kit.clock import ManualClock, settle
 
 LINE = "crm"

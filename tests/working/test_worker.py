@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.queue.worker import STORE_PAUSE, YIELD_MAX
 from sidecar.store.backlog import WAITING, Settlement
+from sidecar.working.worker import STORE_PAUSE, YIELD_MAX
 from tests.kit.clock import ManualClock
-from tests.queue.working import Working, later
+from tests.working.working import Working, later
 
 
 @pytest.fixture

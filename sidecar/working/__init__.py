@@ -1,0 +1,1 @@
+"""What waits in a store is worked off, entry by entry."""
