@@ -37,8 +37,8 @@ class Defer:
     """The handler before the calls of one route."""
 
     __slots__ = (
-        "_body_max", "_clock", "_config", "_forward", "_inner", "_is_asked", "_line", "_make_key", "_methods", "_statuses",
-        "_submit", "_when",
+        "_body_max", "_clock", "_config", "_forward", "_inner", "_is_asked", "_line", "_make_key", "_methods",
+        "_statuses", "_submit", "_when",
     )  # fmt: skip
 
     def __init__(
