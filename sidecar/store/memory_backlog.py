@@ -31,6 +31,8 @@ class MemoryBacklog:
             self._room.clear_for(needed)
             self._room.take(needed)
         now = self._time.now()
+        if new:
+            self._lines[line] = lined
         for entry in new:
             lined.append(entry, now)
         return {entry.id for entry in entries} - {entry.id for entry in new}
@@ -105,4 +107,5 @@ class MemoryBacklog:
         return taken
 
     def _line(self, line: str) -> MemoryLine:
-        return self._lines.setdefault(line, MemoryLine())
+        """Give a line. One that never had an entry is none: whoever asks for it leaves nothing behind."""
+        return self._lines.get(line) or MemoryLine()
