@@ -1,7 +1,7 @@
 """Callback: the result of a job, posted to the app; signed, and tried again until the app takes it.
 
-Signed in the form of Standard Webhooks; `webhook-id` is the job's id. The result is stored as an entry of its own
-before the job is settled, so none gets lost; the same one may come twice.
+Signed in the form of Standard Webhooks; `webhook-id` is the job's id and the attempt that ended it. The result is
+stored as an entry of its own before the job is settled, so none gets lost; the same one may come twice.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,9 @@ async def note(backlog: Backlog, line: str, config: QueueConfig, entry: Entry, e
     body = msgspec.json.encode(shown(line, done, is_whole=True))
     # Not bounded by the line's own bounds: it is there already, as the job that becomes this.
     bounds = Bounds(2 * config.length_max, 4 * int(config.bytes_max))
-    await backlog.append(line + CALLBACKS, [NewEntry(entry.id, entry.key, b"", body)], bounds)
+    # A job that people retry ends once more: that is another result.
+    name = f"{entry.id}.{entry.attempts}"
+    await backlog.append(line + CALLBACKS, [NewEntry(name, entry.key, b"", body)], bounds)
 
 
 class Callbacks:

@@ -78,14 +78,31 @@ _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 encode = msgspec.msgpack.Encoder().encode
 
 
+UNREADABLE = "the job cannot be read: another version of the sidecar wrote it, or it is damaged; discard it"
+
+
 def head_of(entry: Entry) -> Head:
-    """Read an entry's head."""
-    return _decode_head(entry.head)
+    """Read an entry's head. Raises msgspec.DecodeError."""
+    try:
+        return _decode_head(entry.head)
+    except UnicodeDecodeError:
+        raise msgspec.DecodeError("a text in it is none") from None
+
+
+def head_or_none(entry: Entry) -> Head | None:
+    """Read an entry's head, if it can be read."""
+    try:
+        return head_of(entry)
+    except msgspec.DecodeError:
+        return None
 
 
 def answer_of(entry: Entry) -> Answer | None:
-    """Read an entry's answer, if it has one."""
-    return _decode_answer(entry.result) if entry.result else None
+    """Read an entry's answer, if it has one that can be read."""
+    try:
+        return _decode_answer(entry.result) if entry.result else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def service_of(line: str) -> str:
@@ -100,7 +117,7 @@ def line_of(job: str) -> str:
 
 def shown(line: str, entry: Entry, *, is_whole: bool = False) -> dict[str, Any]:
     """Show a job to the app and to people; whole: with the vendor's answer."""
-    head = head_of(entry)
+    head = head_or_none(entry) or Head("", b"", [], b"", "", "", "", "", None, False, b"", "", UNREADABLE)
     found: dict[str, Any] = {
         "id": entry.id,
         "state": entry.state,

@@ -23,9 +23,9 @@ from sidecar.layers.defer.layer import Submit
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, STATES, line_of, service_of, shown, states_before
 from sidecar.queue.submit import Submitter
-from sidecar.queue.turn import Turns
+from sidecar.queue.turn import TURN_MAX, Turns
 from sidecar.store.backlog import WAITING, Backlog, Entry, Tally
-from sidecar.store.base import StoreFailed
+from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
 from sidecar.working.clearing import age, purged
 from sidecar.working.verdict import Ended
@@ -80,6 +80,7 @@ class Queue:
         self._make_pace = make_pace
         self._holder = ids.take(32)
         self._lines: dict[str, _Line] = {}
+        self._leaving: set[Worker] = set()  # Of lines that are gone; their turns end.
         self._tasks = Tasks()
         self._is_stopping = False
         self._submitter = Submitter(backlog, ids, clock, jitter, self._wake)
@@ -99,19 +100,19 @@ class Queue:
             self._tasks.spawn(self._look_after(), "queues")
         for name in [name for name in self._lines if name not in specs]:
             for worker in self._lines.pop(name).workers:
-                self._tasks.spawn(worker.stop(0.0), f"stopping {name}")
+                self._let_go(worker)
         for name, spec in specs.items():
             line = self._lines.get(name)
             if line is None:
                 self._lines[name] = line = _Line(name, spec)
-                self._begin(line)
-            else:
-                self._renew(line, spec)
+                line.workers.append(self._worker(name, self._turns(name, spec), spec, partial(self._ended, line)))
+                line.workers[0].start()
+            self._renew(line, spec)
 
     async def stop(self, seconds: float) -> None:
         """Begin no more; let turns end within `seconds`, and give the others back."""
         self._is_stopping = True
-        workers = [worker for line in self._lines.values() for worker in line.workers]
+        workers = [*self._leaving, *(worker for line in self._lines.values() for worker in line.workers)]
         stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a queue") for worker in workers]
         if stopping:
             await asyncio.wait(stopping)
@@ -134,14 +135,15 @@ class Queue:
 
     async def jobs(self, service: str | None, state: str | None, after: str, count: int) -> list[dict[str, Any]]:
         """List jobs, the newest first of each line; `after` is the last one of the page before."""
-        names = [line_of(after)] if after else [
-            name for name in sorted(self._lines) if service is None or service_of(name) == service
-        ]  # fmt: skip
+        names = [name for name in sorted(self._lines) if service is None or service_of(name) == service]
+        if after:
+            names = [line_of(after), *(name for name in names if name > line_of(after))]
         found: list[dict[str, Any]] = []
         for name in names:
             left = min(count, PAGE_MAX) - len(found)
             if left > 0:
-                entries = await self._ask(partial(_find, name, state, after, left))
+                since = after if after and name == line_of(after) else ""
+                entries = await self._ask(partial(_find, name, state, since, left))
                 found += [shown(name, entry) for entry in entries]
         return found
 
@@ -182,28 +184,30 @@ class Queue:
 
     # Lines.
 
-    def _begin(self, line: _Line) -> None:
-        spec = line.spec
-        line.workers = [self._worker(line.name, self._turns(line.name, spec), spec, partial(self._ended, line))]
-        if spec.config.callback is not None:
-            callbacks = Callbacks(line.name, spec.config, spec.secret, self._clock, self._jitter)
-            line.workers.append(self._worker(line.name + CALLBACKS, callbacks, spec, _told_nothing))
-        for worker in line.workers:
-            worker.start()
-
     def _renew(self, line: _Line, spec: LineSpec) -> None:
-        """Go on with another generation's service; with other callbacks their worker is another one."""
-        had, wants = line.spec.config.callback, spec.config.callback
+        """Go on with another generation's service. What runs goes on: it may have been sent."""
         line.spec = spec
-        if (had is None) != (wants is None):
-            for worker in line.workers:
-                self._tasks.spawn(worker.stop(0.0), f"stopping {line.name}")
-            self._begin(line)
-            return
         line.workers[0].runs = self._turns(line.name, spec)
         line.workers[0].pace = self._pace(spec)
-        if wants is not None:
-            line.workers[1].runs = Callbacks(line.name, spec.config, spec.secret, self._clock, self._jitter)
+        has_callbacks = len(line.workers) > 1
+        if spec.config.callback is None:
+            if has_callbacks:
+                self._let_go(line.workers.pop())
+        elif has_callbacks:
+            line.workers[1].runs = self._callbacks(line)
+        else:
+            told = partial(self._posted, line)
+            line.workers.append(self._worker(line.name + CALLBACKS, self._callbacks(line), spec, told))
+            line.workers[1].start()
+
+    def _let_go(self, worker: Worker) -> None:
+        """Have it begin no more, and let its turns end: cut off here, a call would be made twice."""
+        self._leaving.add(worker)
+        stopping = self._tasks.spawn(worker.stop(TURN_MAX), "stopping a queue")
+        stopping.add_done_callback(lambda _: self._leaving.discard(worker))
+
+    def _callbacks(self, line: _Line) -> Callbacks:
+        return Callbacks(line.name, line.spec.config, line.spec.secret, self._clock, self._jitter)
 
     def _turns(self, name: str, spec: LineSpec) -> Turns:
         service, (config, statuses, handle, is_busy, _) = service_of(name), spec
@@ -215,8 +219,7 @@ class Queue:
         return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, self._tell, ended)
 
     def _pace(self, spec: LineSpec) -> Pace:
-        rate = spec.config.rate
-        return self._make_pace(max(1.0, rate.count), rate.seconds)
+        return self._make_pace(max(1.0, spec.config.rate.count), spec.config.rate.seconds)
 
     def _wake(self, name: str) -> None:
         line = self._lines.get(name)
@@ -225,16 +228,23 @@ class Queue:
 
     async def _ended(self, line: _Line, entry: Entry, ended: Ended) -> None:
         """Tell how a job's turn ended, and leave its result for the app before it is settled: none gets lost."""
-        state = ended.settlement.state
+        state, service = ended.settlement.state, service_of(line.name)
         if state == WAITING:
             return
-        level = {DEAD: "error", "failed": "warning"}.get(state, "info")
-        error = ended.verdict.error or None
-        self._tell(level, f"job_{state}", service=service_of(line.name), job=entry.id, error=error)
-        config = line.spec.config
-        if config.callback is not None:
-            await note(self._backlog(), line.name, config, entry, ended, self._clock)
+        if line.spec.config.callback is not None:
+            try:
+                await note(self._backlog(), line.name, line.spec.config, entry, ended, self._clock)
+            except StoreFull as full:  # Results that the app does not take hold no jobs up; the job itself has it.
+                self._tell("error", "job_result_not_left", service=service, job=entry.id, error=str(full))
             self._wake(line.name)
+        level = {DEAD: "error", "failed": "warning"}.get(state, "info")
+        self._tell(level, f"job_{state}", service=service, job=entry.id, error=ended.verdict.error or None)
+
+    async def _posted(self, line: _Line, entry: Entry, ended: Ended) -> None:
+        """Tell of a result that the app never took."""
+        if ended.settlement.state == DEAD:
+            service, job, error = service_of(line.name), line_of(entry.id), ended.verdict.error
+            self._tell("error", "job_result_not_taken", service=service, job=job, error=error)
 
     # Counting and clearing.
 
@@ -288,7 +298,3 @@ class Queue:
 
 async def _find(line: str, state: str | None, after: str, count: int, backlog: Backlog) -> list[Entry]:
     return await backlog.find(line, state, after, count)
-
-
-async def _told_nothing(entry: Entry, ended: Ended) -> None:
-    """Nobody asks how a callback ended but the line of log that the callbacks write themselves."""

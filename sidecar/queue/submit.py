@@ -16,7 +16,7 @@ from sidecar.core.clock import Clock
 from sidecar.core.errors import IdempotencyMismatch, QueueFull, StoreUnavailable
 from sidecar.core.ids import Ids
 from sidecar.layers.defer.config import QueueConfig
-from sidecar.queue.job import Head, encode, head_of, instant
+from sidecar.queue.job import Head, encode, head_or_none, instant
 from sidecar.store.backlog import WAITING, Backlog, Bounds, NewEntry
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.working.verdict import delay_of
@@ -73,7 +73,8 @@ class Submitter:
     async def _hold_to(self, line: str, name: str, head: Head) -> None:
         """See that a job which was there before is of the same call. Raises IdempotencyMismatch."""
         entry = await self._backlog().get(line, name)
-        if entry is not None and head_of(entry).body_hash != head.body_hash:
+        there = None if entry is None else head_or_none(entry)
+        if entry is not None and (there is None or there.body_hash != head.body_hash):
             raise IdempotencyMismatch("this idempotency key stands for a job with another body; use a new key")
 
     def _accepted(self, call: Call, name: str) -> Reply:

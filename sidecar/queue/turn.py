@@ -9,10 +9,10 @@ from sidecar.core.errors import DeadlineExceeded, InternalError, SidecarError
 from sidecar.core.outcome import Outcome
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.retry.backoff import told
-from sidecar.queue.job import NEXT, Answer, Head, encode, head_of
+from sidecar.queue.job import DEAD, NEXT, UNREADABLE, Answer, Head, encode, head_or_none
 from sidecar.queue.verdict import of_answer, of_error
 from sidecar.store.backlog import RUNNING, WAITING, Entry, Settlement
-from sidecar.working.verdict import Ended, delay_of
+from sidecar.working.verdict import Ended, Verdict, delay_of
 
 _FAILURE_FROM = 500
 TURN_MAX = 900.0  # Seconds. The layers have shorter limits; this one ends an answer without an end.
@@ -47,7 +47,9 @@ class Turns:
 
     async def run(self, entry: Entry, age: float) -> Ended:
         """Make the job's call, and say what becomes of it; `age` in seconds since it was accepted."""
-        head = head_of(entry)
+        head = head_or_none(entry)
+        if head is None:  # No turn would go better. People see it, and may discard it; its bytes stay.
+            return Ended(Settlement(DEAD), Verdict("given_up", error=UNREADABLE))
         call = self._call(entry, head)
         delay = delay_of(self._schedule, entry.attempts, self._jitter())
         age_max = float(self._config.age_max)

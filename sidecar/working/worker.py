@@ -15,7 +15,7 @@ from sidecar.auth.oauth.pace import Pace
 from sidecar.core.clock import Clock
 from sidecar.core.tasks import Tasks
 from sidecar.store.backlog import WAITING, Backlog, Entry, Settlement
-from sidecar.store.base import StoreFailed
+from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.working.verdict import Ended
 
 LEASE_SECONDS = 30.0  # Of a claim; kept up while its turn runs. A killed pod's jobs wait for this long.
@@ -204,7 +204,16 @@ class Worker:
                 return
 
     async def _settle(self, entry: Entry, settlement: Settlement) -> None:
-        if not await self._backlog().settle(self._line, entry.id, self._holder, settlement):
+        try:
+            is_ours = await self._backlog().settle(self._line, entry.id, self._holder, settlement)
+        except StoreFull as full:
+            if not settlement.result:
+                raise
+            # That it was done matters more than what was said; nor is an earlier answer shown as this one.
+            self._tell("warning", f"{self._noun}_answer_not_kept", **{self._noun: entry.id}, error=str(full))
+            settlement = settlement._replace(result=b"")
+            is_ours = await self._backlog().settle(self._line, entry.id, self._holder, settlement)
+        if not is_ours:
             self._tell("warning", f"{self._noun}_claim_lost", **{self._noun: entry.id})
 
     async def _give_back(self, entry: Entry) -> None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.store.backlog import WAITING, Settlement
+from sidecar.working.verdict import Ended, Verdict
 from sidecar.working.worker import STORE_PAUSE, YIELD_MAX
 from tests.kit.clock import ManualClock
-from tests.working.working import Working, later
+from tests.working.working import LINE, ROOM, Working, later
 
 
 @pytest.fixture
@@ -228,3 +229,18 @@ async def test_a_job_that_comes_while_the_line_is_looked_at_is_not_overlooked(wo
         working.clock.tick(0.01)
     await working.clock.advance(0.5)
     assert len(working.turns.begun) == 40
+
+
+async def test_an_answer_for_which_there_is_no_room_does_not_keep_a_job_running(working: Working) -> None:
+    """That it was done is kept, and an answer of an earlier turn is not shown for this one's."""
+    working.turns.ends["a"] = [
+        Ended(Settlement("waiting", 1.0, result=b"an earlier one"), Verdict("put_off", 1.0)),
+        Ended(Settlement("succeeded", result=bytes(ROOM + 1)), Verdict("answered")),
+    ]
+    await working.add("a")
+    await working.clock.advance(5.0)
+    assert await working.state("a") == "succeeded"
+    entry = await working.store.backlog.get(LINE, "a")
+    assert entry is not None
+    assert entry.result == b""
+    assert "warning job_answer_not_kept" in working.told

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from sidecar.store.backlog import WAITING, Backlog, Bounds, Entry, NewEntry, Settlement
-from sidecar.store.base import StoreDown
+from sidecar.store.base import StoreDown, StoreFull
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore
 from sidecar.working.verdict import Ended, Verdict
@@ -13,6 +13,7 @@ from sidecar.working.worker import Worker
 from tests.kit.clock import ManualClock, settle
 
 LINE = "crm"
+ROOM = 2**20  # Bytes: there is no room for a longer result.
 BOUNDS = Bounds(1000, 10**6)
 DONE = Ended(Settlement("succeeded"), Verdict("answered"))
 
@@ -80,6 +81,8 @@ class Down:
     def __getattr__(self, name: str) -> Any:
         async def ask(*said: Any) -> Any:
             self.asked[name] += 1
+            if name == "settle" and len(said[3].result or b"") > ROOM:
+                raise StoreFull("the store is full")
             if self.is_down or name == self.refused:
                 raise StoreDown("the store is away")
             if self.is_slow:
