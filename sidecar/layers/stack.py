@@ -56,8 +56,7 @@ from sidecar.layers.hedge.layer import Hedges, Lateness, counted, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
 from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.keeper import Keeper
-from sidecar.layers.idempotency.key import fitted
-from sidecar.layers.idempotency.layer import idempotency
+from sidecar.layers.idempotency.layer import idempotency, key_for
 from sidecar.layers.idempotency.once import NOT_FINAL, Keyed, OnceRules, once
 from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
 from sidecar.layers.lanes import Lane, Lanes
@@ -195,13 +194,11 @@ def _pinned(config: ServiceConfig) -> bytes:
 def _defer(config: ServiceConfig, parts: Parts) -> Layer:
     assert parts.queue is not None
     assert parts.submit is not None
-    keyed = config.idempotency or None
-    methods = frozenset(keyed.methods) if keyed is not None else frozenset()
-    key_max = keyed.key_max if keyed is not None else 0
     statuses = (config.retry or RetryConfig()).statuses
-    make_key = lambda: fitted(parts.make_key(), key_max)  # noqa: E731
+    keyed = config.idempotency or None
+    give_key = None if keyed is None else key_for(*_keys(keyed, parts))
     forward = frozenset((*config.forward, *(("authorization",) if isinstance(config.auth, Passthrough) else ())))
-    return defer(parts.queue, parts.line, statuses, forward, methods, make_key, parts.submit, parts.clock)
+    return defer(parts.queue, parts.line, statuses, forward, give_key, parts.submit, parts.clock)
 
 
 def _retry(config: RetryConfig, parts: Parts) -> Layer:
@@ -231,14 +228,14 @@ def _circuit_breaker(config: CircuitBreakerConfig, parts: Parts) -> Layer:
 
 
 def _idempotency(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Layer:
-    return idempotency(
-        _place(section, parts.clock),
-        frozenset(section.methods if section.has_place else ()),
-        section.key_max,
-        parts.make_key,
-        parts.tell,
-        _once(section, config, parts) if section.replay is not None else None,
-    )
+    answers = _once(section, config, parts) if section.replay is not None else None
+    return idempotency(*_keys(section, parts), parts.tell, answers)
+
+
+def _keys(section: IdempotencyConfig, parts: Parts) -> tuple[Place, frozenset[str], int, Callable[[], str]]:
+    """Give where keys stand, whose calls get one that is made, how long it is, and what makes it."""
+    methods = frozenset(section.methods if section.has_place else ())
+    return _place(section, parts.clock), methods, section.key_max, parts.make_key
 
 
 def _once(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Callable[[Handler], Keyed]:

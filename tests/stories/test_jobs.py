@@ -359,3 +359,14 @@ async def test_jobs_are_measured(tmp_path: Path) -> None:
                     if 'sidecar_queue_jobs{service="vendor",state="waiting"} 1.0' in text:
                         break
             assert 'sidecar_queue_oldest_seconds{service="vendor"}' in text
+
+
+async def test_no_key_is_made_for_a_vendor_that_has_no_place_for_one(tmp_path: Path) -> None:
+    """A call that it may have done is not made again on the word of a key that it does not know."""
+    async with Vendor.answering(answer(b"down", status=503)) as vendor:
+        pod = Pod(tmp_path, vendor, service='idempotency = { replay = "1h" }\n' + QUICK, config=STORE)
+        async with pod, pod.app() as app:
+            reply = await app.ask("POST", "/vendor/x", body=b"1")
+            assert reply.status == 503
+            assert len(vendor.requests) == 1
+            assert vendor.requests[0].values("Idempotency-Key") == []

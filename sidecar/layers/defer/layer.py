@@ -5,7 +5,7 @@ the call would have: access rules, headers and credentials are those of that mom
 request without any credential.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sidecar.core.body import NO_BODY, Body
@@ -33,12 +33,17 @@ class Submit(Protocol):
         """
 
 
+# Gives the idempotency key under which a call goes to the vendor, however often: the app's, wherever it stands, or a
+# made one; None where none is due, or none can be put. Raises BadRequest for one that the vendor would not take.
+GiveKey = Callable[[Call], Awaitable[bytes | None]]
+
+
 class Defer:
     """The handler before the calls of one route."""
 
     __slots__ = (
-        "_body_max", "_clock", "_config", "_forward", "_inner", "_is_asked", "_line", "_make_key", "_methods",
-        "_statuses", "_submit", "_when",
+        "_body_max", "_clock", "_config", "_forward", "_give_key", "_inner", "_is_asked", "_line", "_statuses", "_submit",
+        "_when",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +52,7 @@ class Defer:
         line: str,
         statuses: frozenset[int],
         forward: frozenset[str],
-        methods: frozenset[str],
-        make_key: "MakeKey",
+        give_key: GiveKey | None,
         submit: Submit,
         clock: Clock,
         inner: Handler,
@@ -60,8 +64,7 @@ class Defer:
         self._line = line
         self._statuses = statuses  # After which the vendor is tried again.
         self._forward = forward
-        self._methods = methods  # Whose calls have an idempotency key: made here, so that every turn has the same.
-        self._make_key = make_key
+        self._give_key = give_key  # Where the vendor knows keys.
         self._submit = submit
         self._clock = clock
         self._inner = inner
@@ -79,8 +82,8 @@ class Defer:
             if self._when == "always":
                 raise BadRequest(f"calls of this route are made later, and this one cannot be: {why_not}")
             return await self._inner(call)
-        if call.idempotency_key is None and call.method in self._methods:
-            call.idempotency_key = self._make_key()
+        if self._give_key is not None:  # Here, so that every turn has the same.
+            call.idempotency_key = await self._give_key(call)
         if wants_job:
             return await self._now(call)
         return await self._after(call)
@@ -156,22 +159,14 @@ class Defer:
         return BodyTooLarge(f"a job's body is at most {self._body_max} bytes (queue.body_max)")
 
 
-class MakeKey(Protocol):
-    """Makes a fresh idempotency key."""
-
-    def __call__(self) -> bytes:
-        """Give it."""
-
-
 def defer(
     config: QueueConfig,
     line: str,
     statuses: frozenset[int],
     forward: frozenset[str],
-    methods: frozenset[str],
-    make_key: MakeKey,
+    give_key: GiveKey | None,
     submit: Submit,
     clock: Clock,
 ) -> Layer:
     """Have calls become jobs in `line`; `statuses` are the answers after which a vendor is tried again."""
-    return lambda inner: Defer(config, line, statuses, forward, methods, make_key, submit, clock, inner)
+    return lambda inner: Defer(config, line, statuses, forward, give_key, submit, clock, inner)

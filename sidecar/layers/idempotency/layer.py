@@ -4,7 +4,7 @@ It stands outside of `retry`, so the key is the same on every attempt. Without a
 `replay` (once.py) a call with a key of the app's own is remembered.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.headers import find
@@ -55,16 +55,38 @@ class IdempotencyLayer:
 
     async def _give_key(self, call: Call) -> bytes | None:
         """Keep the app's key, and give it; make one where a key is due and the app sent none."""
-        keys = await self._place.look(call)
-        if call.idempotency_key is not None:
-            keys.append(call.idempotency_key)
-        own = one_of(keys, self._key_max)
+        own = await own_key(call, self._place, self._key_max)
         if own is None and call.method not in self._methods:
             return None
         key = own or fitted(self._make_key(), self._key_max)
         self._place.put(call, key)
         call.idempotency_key = key
         return own
+
+
+async def own_key(call: Call, place: Place, key_max: int) -> bytes | None:
+    """Give the key that the app sent, in the vendor's place or in ours. Raises BadRequest, and what `place` raises."""
+    keys = await place.look(call)
+    if call.idempotency_key is not None:
+        keys.append(call.idempotency_key)
+    return one_of(keys, key_max)
+
+
+def key_for(
+    place: Place, methods: frozenset[str], key_max: int, make_key: Callable[[], str]
+) -> Callable[[Call], Awaitable[bytes | None]]:
+    """Give the key that a call will have once it comes to this layer, for who has to know it before."""
+
+    async def give(call: Call) -> bytes | None:
+        try:
+            own = await own_key(call, place, key_max)
+        except NoPlace:
+            return call.idempotency_key
+        if own is None and call.method in methods:
+            return fitted(make_key(), key_max)
+        return own
+
+    return give
 
 
 def idempotency(

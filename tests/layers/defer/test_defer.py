@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.body import NO_BODY, Body
+from sidecar.core.body import NO_BODY, Body, Headers
 from sidecar.core.call import AttemptRecord, Call, Reply
 from sidecar.core.errors import (
     AddressDenied,
@@ -25,9 +25,13 @@ from sidecar.core.outcome import Outcome
 from sidecar.core.units import Size
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.defer.layer import defer
+from sidecar.layers.idempotency.field import FieldPlace
+from sidecar.layers.idempotency.layer import idempotency, key_for
+from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
 from tests.kit.clock import ManualClock
 from tests.layers.calls import call_for
 
+MADE = b"made" + 32 * b"0"
 STATUSES = frozenset({429, 500, 503})
 
 
@@ -84,13 +88,18 @@ def line() -> Line:
 
 
 def layer(
-    line: Line, vendor: Vendor, when: Any = "unavailable", body_max: int = 100, methods: tuple[str, ...] = ("POST",)
+    line: Line,
+    vendor: Vendor,
+    when: Any = "unavailable",
+    body_max: int = 100,
+    methods: tuple[str, ...] = ("POST",),
+    place: Place | None = None,
 ) -> Callable[[Call], Any]:
     """Make the layer around a vendor."""
+    clock = ManualClock()
     config = QueueConfig(when=when, body_max=Size(body_max))
-    return defer(config, "crm", STATUSES, frozenset(), frozenset(methods), lambda: b"made", line.submit, ManualClock())(
-        vendor
-    )
+    keys = key_for(place or HeaderPlace("Idempotency-Key"), frozenset(methods), 36, lambda: "made" + 32 * "0")
+    return defer(config, "crm", STATUSES, frozenset(), keys, line.submit, clock)(vendor)
 
 
 def status(code: int) -> Reply:
@@ -115,7 +124,7 @@ async def test_a_call_whose_app_would_rather_not_wait_is_a_job_at_once(line: Lin
     call.prefers_async = True
     reply = await layer(line, vendor, "asked")(call)
     assert reply.status == 202
-    assert line.jobs == [("crm", b"one two", "asked", b"made")]
+    assert line.jobs == [("crm", b"one two", "asked", MADE)]
     assert vendor.bodies == []
 
 
@@ -164,7 +173,7 @@ async def test_a_vendor_that_cannot_be_had_makes_a_job(line: Line, error: Sideca
     call = call_for("POST", b"/x", [(b"A", b"b")], streamed(b"one ", b"two"))
     reply = await layer(line, vendor)(call)
     assert reply.status == 202
-    assert line.jobs == [("crm", b"one two", error.code, b"made")]
+    assert line.jobs == [("crm", b"one two", error.code, MADE)]
     assert call.headers == [(b"A", b"b")]
     assert vendor.freed == [Outcome.FAILURE]
 
@@ -276,3 +285,33 @@ async def test_a_call_without_a_body_has_none_as_a_job(line: Line) -> None:
     assert call.body is NO_BODY
     assert (await layer(line, vendor)(call)).status == 202
     assert line.jobs == [("crm", b"", "circuit_open", None)]
+
+
+PLACES: dict[str, tuple[Place, bytes, Headers, bytes]] = {
+    "header": (HeaderPlace("PayPal-Request-Id"), b"/x", [(b"PayPal-Request-Id", b"own")], b"{}"),
+    "query": (QueryPlace("requestid"), b"/x?requestid=own", [], b"{}"),
+    "field": (FieldPlace("idempotency_key", 1000, ManualClock()), b"/x", [], b'{"idempotency_key": "own"}'),
+}
+
+
+@pytest.mark.parametrize("when", ["always", "unavailable"])
+@pytest.mark.parametrize("kind", PLACES)
+async def test_the_apps_key_is_the_jobs_wherever_it_stands(line: Line, kind: str, when: str) -> None:
+    """A made one beside it would be a second key for one operation, for which the call and its turns were refused."""
+    place, target, headers, body = PLACES[kind]
+    vendor = Vendor(CircuitOpen("open"), attempts=0)
+    keyed = idempotency(place, frozenset({"POST"}), 36, lambda: "another", print)(vendor)
+    call = call_for("POST", target, headers, Body.of(body))
+    reply = await layer(line, keyed, when, place=place)(call)  # type: ignore[arg-type]
+    assert reply.status == 202
+    assert [job[3] for job in line.jobs] == [b"own"]
+    assert line.jobs[0][1] == body
+
+
+async def test_a_key_that_no_vendor_takes_makes_no_job(line: Line) -> None:
+    """Nor does it come into a header of the answer."""
+    body = b'{"idempotency_key": "a\\r\\nSet-Cookie: b"}'
+    call = call_for("POST", b"/x", [], Body.of(body))
+    with pytest.raises(BadRequest):
+        await layer(line, Vendor(), "always", place=PLACES["field"][0])(call)
+    assert line.jobs == []
