@@ -34,7 +34,6 @@ class _Failure(msgspec.Struct):
 
     holder: str  # Which pod met it.
     sentence: str
-    is_retryable: bool
     is_invalid_grant: bool
     retry_after: float | None
 
@@ -65,7 +64,7 @@ class FleetSupply:
         self._tell = tell
         self._version = 0  # Of the record whose token was given last.
         self._problem = ""  # Why tokens are not shared, as it was told last.
-        self._waits = ""
+        self._waits = ""  # What it waits for, or waited for when its time was up.
 
     @property
     def step(self) -> str:
@@ -79,7 +78,7 @@ class FleetSupply:
     async def mint(self) -> Token:
         """Take over what another pod minted, or mint under the lease. Raises what the inner supply raises."""
         await Seal.ready()
-        look = LOOK_MIN
+        look, self._waits = LOOK_MIN, ""
         try:
             while True:
                 left = await self._store.leases.take(f"token:{self._name}", self._holder, LEASE_SECONDS)
@@ -94,9 +93,9 @@ class FleetSupply:
                 await self._clock.sleep(min(left, look * (1 + self._jitter()) / 2))
                 look = min(LOOK_MAX, look * 1.5)
         except StoreFailed:  # The store's own line tells it.
-            return await self._inner.mint()
-        finally:
             self._waits = ""
+            return await self._inner.mint()
+        self._waits = ""
         return await self._mint_under_lease()
 
     def snapshot(self) -> dict[str, Any]:
@@ -184,14 +183,18 @@ class FleetSupply:
     async def _hear_failure(self) -> None:
         """Raise what another pod met a moment ago."""
         record = await self._store.records.get(f"token-failure:{self._name}")
-        if record is None:
+        if record is None or not 0 < record.left <= FINAL_SECONDS:  # None of ours lasts longer.
             return
-        failure = msgspec.msgpack.decode(record.value, type=_Failure)
+        try:
+            failure = msgspec.msgpack.decode(record.value, type=_Failure)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # Another version's, or nobody's.
+            return
         if failure.holder == self._holder:
             return
+        # For the other pod it may be final; ours may have the secret already that it lacks, so we ask when it is over.
         raise TokenRefused(
             f"{failure.sentence} (as another pod was told)",
-            is_retryable=failure.is_retryable,
+            is_retryable=True,
             is_invalid_grant=failure.is_invalid_grant,
             retry_after=max(record.left, failure.retry_after or 0.0),
         )
@@ -199,7 +202,7 @@ class FleetSupply:
     async def _tell_failure(
         self, sentence: str, retry_after: float | None, *, is_final: bool = False, is_invalid: bool = False
     ) -> None:
-        failure = _Failure(self._holder, sentence, not is_final, is_invalid, retry_after)
+        failure = _Failure(self._holder, sentence, is_invalid, retry_after)
         life = FINAL_SECONDS if is_final else FAILURE_SECONDS
         try:
             await self._store.records.put(f"token-failure:{self._name}", msgspec.msgpack.encode(failure), life)

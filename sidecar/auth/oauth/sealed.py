@@ -86,7 +86,10 @@ class Seal:
             plain = self._cipher().decrypt(nonce, rest, place.encode())
         except self._loaded().refusals:
             return None
-        form = msgspec.msgpack.decode(plain, type=_Form)
+        try:
+            form = msgspec.msgpack.decode(plain, type=_Form)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # Another version of us has the same key.
+            return None
         if form.life is None:
             return Token(form.value, form.kind, got_at=now, extra=form.extra)
         return Token(form.value, form.kind, got_at=now + left - form.life, expires_at=now + left, extra=form.extra)

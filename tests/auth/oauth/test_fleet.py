@@ -176,7 +176,6 @@ async def test_a_final_failure_is_asked_about_less_often(fleet: Fleet) -> None:
     (result,) = await fleet.all(fleet.pod(), seconds=0)
     assert isinstance(result, TokenRefused)
     assert result.is_invalid_grant
-    assert not result.is_retryable
     assert len(fleet.endpoint.asked_at) == 2  # The thirty seconds of the first were longer than that.
     await fleet.clock.advance(FINAL_SECONDS)
     await fleet.all(fleet.pod())
@@ -298,3 +297,63 @@ async def test_a_record_that_was_moved_is_no_token(fleet: Fleet, monkeypatch: py
     )
     (token,) = await fleet.all(other)
     assert value(token) == fleet.endpoint.made[1].value
+
+
+@pytest.mark.parametrize("record", [b"", b"\x00", b"\x84\xa6holder\xa2\xff\xfe", b"\x80"])
+async def test_a_failure_that_cannot_be_read_is_none(fleet: Fleet, record: bytes) -> None:
+    """Another version of the sidecar wrote it, or somebody else: no pod fails for it."""
+    await fleet.store.records.put("token-failure:crm:1", record, FINAL_SECONDS)
+    tokens = await fleet.all(fleet.pod(), fleet.pod())
+    assert {value(token) for token in tokens} == {fleet.endpoint.made[0].value}
+
+
+@pytest.mark.parametrize("plain", [b"", b"\x00", b"\x84\xa4kind\xa2\xff\xfe", b"\x80"])
+async def test_a_token_in_another_form_is_no_token(fleet: Fleet, plain: bytes) -> None:
+    """Another version of the sidecar sealed it with the same key, in the middle of a rollout."""
+    seal = Seal(KEY, held(fleet.key))
+    place, nonce = seal.place("crm:1"), secrets.token_bytes(12)
+    await fleet.store.records.put(place, nonce + seal._cipher().encrypt(nonce, plain, place.encode()), 1000.0)
+    (token,) = await fleet.all(fleet.pod())
+    assert value(token) == fleet.endpoint.made[0].value
+
+
+async def test_a_failure_that_lasts_too_long_is_none(fleet: Fleet) -> None:
+    """Whoever writes into the store holds no pod up for longer than pods do."""
+    fleet.endpoint.failing = TokenRefused("invalid_client")
+    await fleet.all(fleet.pod(), seconds=0)
+    fleet.endpoint.failing = None
+    record = await fleet.store.records.get("token-failure:crm:1")
+    assert record is not None
+    await fleet.store.records.put("token-failure:crm:1", record.value, 10 * FINAL_SECONDS)
+    (token,) = await fleet.all(fleet.pod(), seconds=0)
+    assert value(token) == fleet.endpoint.made[0].value
+
+
+async def test_a_failure_that_is_final_for_one_pod_is_not_for_another(fleet: Fleet) -> None:
+    """A secret that was rotated is not in all pods in the same second; who has it asks as soon as the record ends."""
+    fleet.endpoint.failing = TokenRefused("invalid_client")
+    await fleet.all(fleet.pod(), seconds=0)
+    fleet.endpoint.failing = None
+    renewed = fleet.pod()
+    (heard,) = await fleet.all(renewed, seconds=0)
+    assert isinstance(heard, TokenRefused)
+    assert heard.is_retryable
+    assert heard.retry_after is not None
+    assert heard.retry_after <= FINAL_SECONDS
+    await fleet.clock.advance(heard.retry_after)
+    (token,) = await fleet.all(renewed, seconds=0)
+    assert value(token) == fleet.endpoint.made[0].value
+
+
+async def test_a_pod_whose_time_is_up_says_that_it_waited_for_another(fleet: Fleet) -> None:
+    """The step is asked for after the wait was cut off."""
+    await fleet.store.leases.take("token:crm:1", "other", 1000.0)
+    pod = fleet.pod()
+    waiting = fleet.tasks.spawn(quietly(pod), "pod")
+    await fleet.clock.advance(5.0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert "another pod" in pod.step
+    await fleet.store.leases.give_back("token:crm:1", "other")
+    await fleet.all(pod)
+    assert "another pod" not in pod.step
