@@ -24,8 +24,10 @@ credentials  innermost (entitle, sign): fresh at the moment of sending; then not
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
+from urllib.parse import quote
 
 from sidecar.auth.pool import PooledCredential
+from sidecar.auth.schemes import ApiKey, Bearer
 from sidecar.auth.signing.config import Passthrough
 from sidecar.core.call import Handler, Layer
 from sidecar.core.clock import Clock
@@ -47,7 +49,7 @@ from sidecar.layers.coalesce.likeness import Likeness
 from sidecar.layers.credentials import credentials, noted
 from sidecar.layers.deadline import deadline
 from sidecar.layers.defer.config import QueueConfig
-from sidecar.layers.defer.layer import Submit, defer
+from sidecar.layers.defer.layer import Replaced, Submit, defer
 from sidecar.layers.entitling import Entitlement
 from sidecar.layers.gathering.config import GatherConfig
 from sidecar.layers.gathering.layer import gather
@@ -198,7 +200,17 @@ def _defer(config: ServiceConfig, parts: Parts) -> Layer:
     keyed = config.idempotency or None
     give_key = None if keyed is None else key_for(*_keys(keyed, parts))
     forward = frozenset((*config.forward, *(("authorization",) if isinstance(config.auth, Passthrough) else ())))
-    return defer(parts.queue, parts.line, statuses, forward, give_key, parts.submit, parts.clock)
+    replaced = _replaced(config.auth)
+    return defer(parts.queue, parts.line, statuses, forward, replaced, give_key, parts.submit, parts.clock)
+
+
+def _replaced(auth: object) -> Replaced:
+    """Say where a static credential stands in the request."""
+    if isinstance(auth, ApiKey) and auth.place == "query":
+        return Replaced(parameter=quote(auth.name, safe="").encode())
+    if isinstance(auth, ApiKey):
+        return Replaced(auth.name.lower().encode())
+    return Replaced(auth.header.lower().encode()) if isinstance(auth, Bearer) else Replaced()
 
 
 def _retry(config: RetryConfig, parts: Parts) -> Layer:

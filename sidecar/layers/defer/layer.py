@@ -6,8 +6,9 @@ request without any credential.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from sidecar.core import query
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.clock import Clock
@@ -38,12 +39,19 @@ class Submit(Protocol):
 GiveKey = Callable[[Call], Awaitable[bytes | None]]
 
 
+class Replaced(NamedTuple):
+    """Where the service's own credential stands: what the app has there is replaced in each turn."""
+
+    header: bytes = b""  # A lower-case name.
+    parameter: bytes = b""  # Of the query, as it is written there.
+
+
 class Defer:
     """The handler before the calls of one route."""
 
     __slots__ = (
-        "_body_max", "_clock", "_config", "_forward", "_give_key", "_inner", "_is_asked", "_line", "_statuses", "_submit",
-        "_when",
+        "_body_max", "_clock", "_config", "_forward", "_give_key", "_inner", "_is_asked", "_line", "_replaced",
+        "_statuses", "_submit", "_when",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +60,7 @@ class Defer:
         line: str,
         statuses: frozenset[int],
         forward: frozenset[str],
+        replaced: "Replaced",
         give_key: GiveKey | None,
         submit: Submit,
         clock: Clock,
@@ -64,6 +73,7 @@ class Defer:
         self._line = line
         self._statuses = statuses  # After which the vendor is tried again.
         self._forward = forward
+        self._replaced = replaced
         self._give_key = give_key  # Where the vendor knows keys.
         self._submit = submit
         self._clock = clock
@@ -77,7 +87,7 @@ class Defer:
 
     async def _defer(self, call: Call) -> Reply:
         wants_job = call.prefers_async or self._when == "always"
-        why_not = objection(call, self._forward)
+        why_not = objection(call, self._forward, self._replaced.header)
         if why_not:
             if self._when == "always":
                 raise BadRequest(f"calls of this route are made later, and this one cannot be: {why_not}")
@@ -94,6 +104,7 @@ class Defer:
         if body.length is not None and body.length > self._body_max:
             raise self._too_large()
         content = await self._whole(call, body)
+        self._bare(call)
         return await self._submit(self._line, self._config, call, content, "asked", None)
 
     async def _after(self, call: Call) -> Reply:
@@ -125,6 +136,7 @@ class Defer:
         try:
             content = b"" if replay is None else await self._whole(call, replay.fresh())
             call.headers, call.target = headers, target
+            self._bare(call)
             accepted = await self._submit(self._line, self._config, call, content, failure, wait)
         except SidecarError:
             # There is no room for the job, or the app is slow: what the vendor said is the better answer.
@@ -134,6 +146,14 @@ class Defer:
             return reply
         call.end_since(mark, Outcome.FAILURE)  # The answer that is not given to the app.
         return accepted
+
+    def _bare(self, call: Call) -> None:
+        """Take off what the app put where the service's credential goes: it is not the vendor's, and not stored."""
+        header, parameter = self._replaced
+        if header:
+            call.headers = [field for field in call.headers if field[0].lower() != header]
+        if parameter:
+            call.target = query.without(call.target, parameter)
 
     async def _whole(self, call: Call, body: Body) -> bytes:
         """Give the whole body. Raises BodyTooLarge, DeadlineExceeded, and what the app's side failed with."""
@@ -164,9 +184,10 @@ def defer(
     line: str,
     statuses: frozenset[int],
     forward: frozenset[str],
+    replaced: Replaced,
     give_key: GiveKey | None,
     submit: Submit,
     clock: Clock,
 ) -> Layer:
     """Have calls become jobs in `line`; `statuses` are the answers after which a vendor is tried again."""
-    return lambda inner: Defer(config, line, statuses, forward, give_key, submit, clock, inner)
+    return lambda inner: Defer(config, line, statuses, forward, replaced, give_key, submit, clock, inner)

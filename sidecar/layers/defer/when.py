@@ -18,15 +18,15 @@ _UNAVAILABLE = (CircuitOpen, RateLimited, BulkheadFull, CredentialUnavailable, U
 _SECRETIVE = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-auth-token"})
 
 
-def objection(call: Call, forward: frozenset[str]) -> str:
-    """Say why this call cannot be a job; empty: it can."""
+def objection(call: Call, forward: frozenset[str], replaced: bytes = b"") -> str:
+    """Say why this call cannot be a job; empty: it can. The field `replaced` never goes on, and is not stored."""
     if call.upgrade is not None:
         return "a connection that is switched cannot wait"
     if call.body is not NO_BODY and call.body.trailers:
         return "its body has trailers, which a job does not keep"
     if call.app_credentials and forward:
         return "it carries a credential of the app's, which is not written down"
-    if any(name.lower() in _SECRETIVE for name, _ in call.headers):
+    if any(name.lower() in _SECRETIVE and name.lower() != replaced for name, _ in call.headers):
         return "it carries a credential of the app's, which is not written down"
     return ""
 

@@ -24,13 +24,14 @@ from sidecar.core.errors import (
 from sidecar.core.outcome import Outcome
 from sidecar.core.units import Size
 from sidecar.layers.defer.config import QueueConfig
-from sidecar.layers.defer.layer import defer
+from sidecar.layers.defer.layer import Replaced, defer
 from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.layer import idempotency, key_for
 from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
 from tests.kit.clock import ManualClock
 from tests.layers.calls import call_for
 
+NOTHING = Replaced()
 MADE = b"made" + 32 * b"0"
 STATUSES = frozenset({429, 500, 503})
 
@@ -41,6 +42,7 @@ class Line:
     def __init__(self) -> None:
         self.jobs: list[tuple[str, bytes, str, bytes | None]] = []
         self.waits: list[float | None] = []
+        self.calls: list[tuple[Headers, bytes]] = []
         self.refusal: SidecarError | None = None
 
     async def submit(
@@ -51,6 +53,7 @@ class Line:
         if self.refusal is not None:
             raise self.refusal
         self.waits.append(wait)
+        self.calls.append((call.headers, call.target))
         self.jobs.append((line, body, why, call.idempotency_key))
         return Reply(202, b"Accepted", [], Body.of(b"{}"), "queue")
 
@@ -94,12 +97,13 @@ def layer(
     body_max: int = 100,
     methods: tuple[str, ...] = ("POST",),
     place: Place | None = None,
+    replaced: Replaced = NOTHING,
 ) -> Callable[[Call], Any]:
     """Make the layer around a vendor."""
     clock = ManualClock()
     config = QueueConfig(when=when, body_max=Size(body_max))
     keys = key_for(place or HeaderPlace("Idempotency-Key"), frozenset(methods), 36, lambda: "made" + 32 * "0")
-    return defer(config, "crm", STATUSES, frozenset(), keys, line.submit, clock)(vendor)
+    return defer(config, "crm", STATUSES, frozenset(), replaced, keys, line.submit, clock)(vendor)
 
 
 def status(code: int) -> Reply:
@@ -315,3 +319,15 @@ async def test_a_key_that_no_vendor_takes_makes_no_job(line: Line) -> None:
     with pytest.raises(BadRequest):
         await layer(line, Vendor(), "always", place=PLACES["field"][0])(call)
     assert line.jobs == []
+
+
+@pytest.mark.parametrize("when", ["always", "unavailable"])
+@pytest.mark.parametrize("header", [b"X-Shop-Access-Token", b"X-Api-Key"])
+async def test_what_the_app_has_where_the_credential_goes_is_not_stored(line: Line, header: bytes, when: str) -> None:
+    """Libraries want a key before they send anything; some are given a real one."""
+    vendor = Vendor(CircuitOpen("open"), attempts=0)
+    replaced = Replaced(header.lower(), b"api%5Fkey")
+    call = call_for("GET", b"/x?a=1&api%5Fkey=own&api%5Fkey=own&b=2", [(header.lower(), b"own"), (b"X-Kept", b"1")])
+    reply = await layer(line, vendor, when, replaced=replaced)(call)
+    assert reply.status == 202
+    assert line.calls == [([(b"X-Kept", b"1")], b"/x?a=1&b=2")]
