@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 
 from sidecar.admin.api import admin_app
-from sidecar.core.errors import UnknownService
+from sidecar.core.errors import JobState, UnknownJob, UnknownService
 from sidecar.core.units import Duration
 
 # What stands before each circuit of a service; the last one has none.
@@ -33,8 +33,49 @@ def logins() -> list[str]:
     return []
 
 
+class Jobs:
+    """A queue with one dead letter; it notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.state = "dead"
+
+    async def job(self, name: str) -> dict[str, Any]:
+        """Show it."""
+        self.asked.append(("job", name))
+        if name != "crm.1":
+            raise UnknownJob("there is no such job")
+        return {"id": name, "state": self.state}
+
+    async def jobs(self, service: str | None, state: str | None, after: str, count: int) -> list[dict[str, Any]]:
+        """List it."""
+        self.asked.append(("jobs", service, state, after, count))
+        return [{"id": "crm.1", "state": self.state}]
+
+    async def cancel(self, name: str) -> None:
+        """Refuse, unless it waits."""
+        self.asked.append(("cancel", name))
+        if self.state != "waiting":
+            raise JobState(f"the job is {self.state}")
+
+    async def retry(self, name: str) -> None:
+        """Have it wait."""
+        self.asked.append(("retry", name))
+        self.state = "waiting"
+
+    async def discard(self, name: str) -> None:
+        """Take it away."""
+        self.asked.append(("discard", name))
+
+
 @pytest.fixture
-async def client(aiohttp_client: Make, faults: list[BaseException], logins: list[str]) -> Client:
+def jobs() -> Jobs:
+    """The queue."""
+    return Jobs()
+
+
+@pytest.fixture
+async def client(aiohttp_client: Make, faults: list[BaseException], logins: list[str], jobs: Jobs) -> Client:
     """The admin door of a pod with one service; every second reload is refused."""
     answers: list[dict[str, Any]] = [
         {"ok": False, "generation": 1, "problems": ["services.crm.timeout: too long"]},
@@ -67,6 +108,7 @@ async def client(aiohttp_client: Make, faults: list[BaseException], logins: list
             reload,
             force_circuit,
             logged_in,
+            jobs=jobs,
             hosts=frozenset({"pod.internal"}),
             on_fault=faults.append,
         )
@@ -167,12 +209,16 @@ async def test_every_error_has_the_form_of_the_contract(
         {"Origin": "http://[::1"},
     ],
 )
-async def test_pages_of_elsewhere_are_refused(client: Client, method: str, headers: dict[str, str]) -> None:
+async def test_pages_of_elsewhere_are_refused(client: Client, jobs: Jobs, method: str, headers: dict[str, str]) -> None:
     """By rebinding or across sites, with any method, on any path."""
-    for path in ("/", "/api/services", "/api/reload", "/api/services/crm/circuit", "/nope"):
+    for path in (
+        "/", "/api/services", "/api/reload", "/api/services/crm/circuit", "/nope",
+        "/api/jobs", "/api/jobs/crm.1", "/api/jobs/crm.1/retry",
+    ):  # fmt: skip
         response = await client.request(method, path, headers=headers)
         assert response.status == 403
         assert response.headers["Sidecar-Error"] == "host_not_allowed"
+    assert jobs.asked == []
 
 
 @pytest.mark.parametrize(
@@ -188,6 +234,43 @@ async def test_the_pods_own_pages_are_let_in(client: Client, headers: dict[str, 
     assert (await client.get("/api/services", headers=headers)).status == 200
 
 
+async def test_jobs_are_listed_tried_again_cancelled_and_discarded(client: Client, jobs: Jobs) -> None:
+    """What waits is cancelled, what has ended goes away."""
+    listed = await client.get("/api/jobs", params={"service": "crm", "state": "dead", "limit": "20", "after": "crm.9"})
+    assert await listed.json() == {"jobs": [{"id": "crm.1", "state": "dead"}]}
+    assert await (await client.delete("/api/jobs/crm.1")).json() == {"id": "crm.1", "state": "discarded"}
+    assert await (await client.post("/api/jobs/crm.1/retry")).json() == {"id": "crm.1", "state": "waiting"}
+    assert await (await client.delete("/api/jobs/crm.1")).json() == {"id": "crm.1", "state": "cancelled"}
+    assert await problem_of(await client.get("/api/jobs/crm.2")) == (404, "unknown_job")
+    assert [asked for asked in jobs.asked if asked[0] != "job"] == [
+        ("jobs", "crm", "dead", "crm.9", 20), ("cancel", "crm.1"), ("discard", "crm.1"), ("retry", "crm.1"),
+        ("cancel", "crm.1"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", ["state=gone", "limit=0", "limit=201", "limit=ten", "limit=-1"])
+async def test_a_list_of_jobs_that_cannot_be_had_says_what_can(client: Client, jobs: Jobs, query: str) -> None:
+    """The states, and the bound."""
+    assert await problem_of(await client.get(f"/api/jobs?{query}")) == (400, "bad_request")
+    assert jobs.asked == []
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/jobs/crm.1/retry"), ("DELETE", "/api/jobs/crm.1")])
+async def test_only_the_pods_own_page_leads_jobs(client: Client, jobs: Jobs, method: str, path: str) -> None:
+    """With what its browser sends it is let in; the same from elsewhere changes nothing."""
+    for headers in (
+        {"Host": "localhost:4001", "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Host": "localhost:4001", "Origin": "https://evil.example"},
+        {"Host": "localhost:4001", "Origin": "null"},
+        {"Host": "rebound.example:4001", "Origin": "http://rebound.example:4001", "Sec-Fetch-Site": "same-origin"},
+    ):
+        assert await problem_of(await client.request(method, path, headers=headers)) == (403, "host_not_allowed")
+    assert jobs.asked == []
+    own = {"Host": "localhost:4001", "Origin": "http://localhost:4001", "Sec-Fetch-Site": "same-origin"}
+    assert (await client.request(method, path, headers=own)).status == 200
+    assert jobs.asked != []
+
+
 async def test_the_page_needs_nothing_from_outside_and_allows_only_its_own_script(client: Client) -> None:
     """The policy names the script by its hash; a value that holds markup has no way to run."""
     response = await client.get("/")
@@ -200,6 +283,15 @@ async def test_the_page_needs_nothing_from_outside_and_allows_only_its_own_scrip
         assert f"{rule} 'sha256-{digest}'" in policy
     assert "://" not in text
     assert "innerHTML" not in text
+
+
+async def test_the_page_writes_text_and_never_markup(client: Client) -> None:
+    """A path that an app called, a vendor's error and an answer are strangers' words."""
+    text = await (await client.get("/")).text()
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    for way in ("HTML", "document.write", "eval", "Function(", "setAttribute", ".src", ".href"):
+        assert way not in script
+    assert " on" not in re.sub("<script>.*?</script>", "", text, flags=re.DOTALL), "no handler in an attribute"
 
 
 async def test_a_login_is_told_with_the_version_of_what_it_stored(client: Client, logins: list[str]) -> None:
