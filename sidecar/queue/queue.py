@@ -134,16 +134,14 @@ class Queue:
         return shown(line_of(name), entry, is_whole=True)
 
     async def jobs(self, service: str | None, state: str | None, after: str, count: int) -> list[dict[str, Any]]:
-        """List jobs, the newest first of each line; `after` is the last one of the page before."""
-        names = [name for name in sorted(self._lines) if service is None or service_of(name) == service]
-        if after:
-            names = [line_of(after), *(name for name in names if name > line_of(after))]
+        """List jobs, line by line, the newest first of each; `after` is the last one of the page before."""
+        first = line_of(after)  # The page goes on in this line, and then with those that come after it.
+        names = {name for name in self._lines if (service is None or service_of(name) == service) and name >= first}
         found: list[dict[str, Any]] = []
-        for name in names:
+        for name in sorted(names | ({first} if first else set())):
             left = min(count, PAGE_MAX) - len(found)
             if left > 0:
-                since = after if after and name == line_of(after) else ""
-                entries = await self._ask(partial(_find, name, state, since, left))
+                entries = await self._ask(partial(_find, name, state, after if name == first else "", left))
                 found += [shown(name, entry) for entry in entries]
         return found
 
@@ -161,11 +159,12 @@ class Queue:
         line = line_of(name)
         if not await self._ask(lambda backlog: backlog.discard(line, name, ENDED)):
             raise await self._why_not(name, "only a job that has ended can be discarded; cancel it first")
+        self._tell("info", "job_discarded", service=service_of(line), job=name)
 
     async def _move(self, name: str, states: tuple[str, ...], to: str, rule: str) -> None:
         if not await self._ask(lambda backlog: backlog.move(line_of(name), name, states, to)):
             raise await self._why_not(name, rule)
-        self._tell("info", "job_moved", job=name, to=to)
+        self._tell("info", "job_moved", service=service_of(name), job=name, to=to)
 
     async def _why_not(self, name: str, rule: str) -> UnknownJob | JobState:
         entry = await self._ask(lambda backlog: backlog.get(line_of(name), name))
@@ -216,7 +215,8 @@ class Queue:
         )
 
     def _worker(self, name: str, runs: Turns | Callbacks, spec: LineSpec, ended: Any) -> Worker:
-        return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, self._tell, ended)
+        tell = partial(self._tell, service=service_of(name))
+        return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, tell, ended)
 
     def _pace(self, spec: LineSpec) -> Pace:
         return self._make_pace(max(1.0, spec.config.rate.count), spec.config.rate.seconds)
@@ -238,13 +238,16 @@ class Queue:
                 self._tell("error", "job_result_not_left", service=service, job=entry.id, error=str(full))
             self._wake(line.name)
         level = {DEAD: "error", "failed": "warning"}.get(state, "info")
-        self._tell(level, f"job_{state}", service=service, job=entry.id, error=ended.verdict.error or None)
+        facts = {"attempts": entry.attempts, "error": ended.verdict.error or None}
+        self._tell(level, f"job_{state}", service=service, job=entry.id, **facts)
 
     async def _posted(self, line: _Line, entry: Entry, ended: Ended) -> None:
-        """Tell of a result that the app never took."""
+        """Tell of a result that the app did not take: at first, and when it is given up."""
+        service, job, error = service_of(line.name), line_of(entry.id), ended.verdict.error
         if ended.settlement.state == DEAD:
-            service, job, error = service_of(line.name), line_of(entry.id), ended.verdict.error
             self._tell("error", "job_result_not_taken", service=service, job=job, error=error)
+        elif error and entry.attempts == 1:
+            self._tell("warning", "job_result_refused", service=service, job=job, error=error)
 
     # Counting and clearing.
 

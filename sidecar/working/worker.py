@@ -15,7 +15,7 @@ from sidecar.auth.oauth.pace import Pace
 from sidecar.core.clock import Clock
 from sidecar.core.tasks import Tasks
 from sidecar.store.backlog import WAITING, Backlog, Entry, Settlement
-from sidecar.store.base import StoreFailed, StoreFull
+from sidecar.store.base import StoreDown, StoreFailed, StoreFull
 from sidecar.working.verdict import Ended
 
 LEASE_SECONDS = 30.0  # Of a claim; kept up while its turn runs. A killed pod's jobs wait for this long.
@@ -195,10 +195,12 @@ class Worker:
         while True:
             try:
                 await store()
-            except StoreFailed:  # The store's own line tells it.
+            except StoreFailed as failed:
                 if entry.id in self._running and entry.id not in self._unsettled:
                     self._unsettled.add(entry.id)
                     self._woken.set()
+                    if not isinstance(failed, StoreDown):  # Of which the store's own line tells.
+                        self._warn("not_settled", entry, error=str(failed))
                 await self._clock.sleep(STORE_PAUSE)
             else:
                 return
@@ -210,17 +212,20 @@ class Worker:
             if not settlement.result:
                 raise
             # That it was done matters more than what was said; nor is an earlier answer shown as this one.
-            self._tell("warning", f"{self._noun}_answer_not_kept", **{self._noun: entry.id}, error=str(full))
+            self._warn("answer_not_kept", entry, error=str(full))
             settlement = settlement._replace(result=b"")
             is_ours = await self._backlog().settle(self._line, entry.id, self._holder, settlement)
         if not is_ours:
-            self._tell("warning", f"{self._noun}_claim_lost", **{self._noun: entry.id})
+            self._warn("claim_lost", entry)
 
     async def _give_back(self, entry: Entry) -> None:
         try:
             await self._settle(entry, Settlement(WAITING))
         except StoreFailed as failed:
-            self._tell("warning", f"{self._noun}_not_settled", **{self._noun: entry.id}, error=str(failed))
+            self._warn("not_settled", entry, error=str(failed))
+
+    def _warn(self, what: str, entry: Entry, **fields: str) -> None:
+        self._tell("warning", f"{self._noun}_{what}", **{self._noun: entry.id}, **fields)
 
     def _done(self, name: str, _: "asyncio.Task[None]") -> None:
         self._running.pop(name, None)

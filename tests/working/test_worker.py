@@ -137,6 +137,15 @@ async def test_a_result_that_cannot_be_left_for_the_app_is_left_later(clock: Man
     await working.worker.stop(0.0)
 
 
+async def test_what_the_store_refuses_is_told_once(working: Working) -> None:
+    """Nobody else does: a store that is full is not away."""
+    working.full_for_results = 5
+    await working.add("a")
+    await working.clock.advance(6 * STORE_PAUSE)
+    assert await working.state("a") == "succeeded"
+    assert working.told == ["warning job_not_settled"]
+
+
 async def test_an_idle_line_is_looked_at_less_and_less(working: Working) -> None:
     """A store that is shared by many pods is not asked by each line of each of them every second."""
     await working.clock.advance(600.0)

@@ -104,6 +104,7 @@ class Working:
         self.pace = Pace()
         self.told: list[str] = []
         self.down_for_results = 0  # So many results cannot be left for the app.
+        self.full_for_results = 0  # The same, since there is no room.
         self.ended: list[tuple[str, str]] = []
         self.worker = Worker(
             LINE, holder, lambda: self.down, self.turns, self.pace, clock, self._tell, self._note
@@ -126,4 +127,7 @@ class Working:
         if self.down_for_results:
             self.down_for_results -= 1
             raise StoreDown("the store is away")
+        if self.full_for_results:
+            self.full_for_results -= 1
+            raise StoreFull("the store is full")
         self.ended.append((entry.id, ended.settlement.state))
