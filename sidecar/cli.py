@@ -91,14 +91,15 @@ def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     listed = jobs.add_parser("list", help="the newest first")
     listed.add_argument("--service", help="only of this one")
     listed.add_argument("--state", help="only those that are waiting, running, succeeded, failed, dead or cancelled")
-    listed.add_argument("--limit", type=int, default=50, help="at most so many; default: 50")
+    listed.add_argument("--limit", type=int, default=50, help="at most so many, up to 200; default: 50")
+    listed.add_argument("--after", metavar="ID", help="those behind this one: the next page")
     listed.add_argument("--json", action="store_true", help="for programs")
     listed.set_defaults(command=_jobs_list)
     show = jobs.add_parser("show", help="one job, with the vendor's answer")
     retry = jobs.add_parser("retry", help="try a job again that failed, is dead or was cancelled")
     discard = jobs.add_parser("discard", help="cancel a job that waits; take one away that has ended")
     for command, method in ((show, "GET"), (retry, "POST"), (discard, "DELETE")):
-        command.add_argument("id", metavar="ID")
+        command.add_argument("ids", metavar="ID", nargs="+")
         command.set_defaults(command=_job, method=method)
     for command in (listed, show, retry, discard):
         command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
@@ -215,7 +216,7 @@ def _jobs_list(arguments: argparse.Namespace) -> int:
 
     from sidecar.admin.ask import Unreachable, ask
 
-    wanted = {"service": arguments.service, "state": arguments.state, "limit": arguments.limit}
+    wanted = {name: getattr(arguments, name) for name in ("service", "state", "limit", "after")}
     query = urlencode({name: value for name, value in wanted.items() if value is not None})
     try:
         jobs = ask(load(arguments.config).listen.admin, f"/api/jobs?{query}")["jobs"]
@@ -224,9 +225,15 @@ def _jobs_list(arguments: argparse.Namespace) -> int:
         return _PROBLEM
     if arguments.json:
         _print_json(jobs)
-    else:
-        for job in jobs:
-            print(*(job.get(name) or "-" for name in _JOB_COLUMNS), sep="\t")
+        return _OK
+    if sys.stdout.isatty():
+        print(*_JOB_COLUMNS, sep="\t")
+    for job in jobs:
+        print(*(job.get(name) or "-" for name in _JOB_COLUMNS), sep="\t")
+    if not jobs:
+        print("sidecar: there are no such jobs", file=sys.stderr)
+    elif len(jobs) == arguments.limit:
+        print(f"sidecar: there may be more; go on with --after {jobs[-1]['id']}", file=sys.stderr)
     return _OK
 
 
@@ -235,13 +242,15 @@ def _job(arguments: argparse.Namespace) -> int:
 
     from sidecar.admin.ask import Unreachable, ask
 
-    path = f"/api/jobs/{quote(arguments.id, safe='')}" + ("/retry" if arguments.method == "POST" else "")
-    try:
-        _print_json(ask(load(arguments.config).listen.admin, path, method=arguments.method))
-    except Unreachable as error:
-        print(f"sidecar: {error}", file=sys.stderr)
-        return _PROBLEM
-    return _OK
+    admin, code = load(arguments.config).listen.admin, _OK
+    for name in arguments.ids:
+        path = f"/api/jobs/{quote(name, safe='')}" + ("/retry" if arguments.method == "POST" else "")
+        try:
+            _print_json(ask(admin, path, method=arguments.method))
+        except Unreachable as error:
+            print(f"sidecar: {name}: {error}", file=sys.stderr)
+            code = _PROBLEM
+    return code
 
 
 def _audit_verify(arguments: argparse.Namespace) -> int:

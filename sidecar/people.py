@@ -12,6 +12,28 @@ from sidecar.generation import Generation
 from sidecar.telemetry.audit.audit import Audit
 
 
+class _Recorded:
+    """The queue, with what people change in it in the audit."""
+
+    def __init__(self, jobs: Jobs, audit: Audit) -> None:
+        self.job = jobs.job
+        self.jobs = jobs.jobs
+        self._jobs = jobs
+        self._audit = audit
+
+    async def cancel(self, name: str) -> None:
+        await self._jobs.cancel(name)
+        self._audit.note("job_cancelled", job=name)
+
+    async def retry(self, name: str) -> None:
+        await self._jobs.retry(name)
+        self._audit.note("job_retried", job=name)
+
+    async def discard(self, name: str) -> None:
+        await self._jobs.discard(name)
+        self._audit.note("job_discarded", job=name)
+
+
 class People:
     """Asks and leads the generation at work; what changes something is in the audit."""
 
@@ -27,7 +49,7 @@ class People:
         self._generation = generation
         self._snapshot = snapshot
         self._reload = reload
-        self._jobs = jobs
+        self._jobs = _Recorded(jobs, audit)
         self._audit = audit
         self._fault = fault
 

@@ -14,6 +14,7 @@ import pytest
 from sidecar.cli import main
 from sidecar.config.problem import ConfigError
 from tests.kit.app import App
+from tests.kit.exchange import Exchange
 from tests.kit.pod import Pod
 from tests.kit.process import Process
 from tests.kit.tokens import Minting, oauth
@@ -168,6 +169,37 @@ async def test_what_operators_do_is_recorded(tmp_path: Path) -> None:
             assert "timout" in refused["problems"][0]
         kinds = [record["kind"] for record in written(tmp_path)]
         assert (kinds[0], kinds[-1]) == ("start", "stop")
+
+
+async def test_what_people_do_with_jobs_is_recorded(tmp_path: Path) -> None:
+    """Tried again, cancelled, discarded; what was refused is not."""
+    open_now = asyncio.Event()
+
+    async def refuse(exchange: Exchange) -> None:
+        await open_now.wait()
+        await exchange.send(answer(b"no", status=400))
+
+    config = audited(tmp_path) + '\n[store]\nkind = "sqlite"\n'
+    async with (
+        Vendor(refuse) as vendor,
+        Pod(tmp_path, vendor, service="queue = { concurrency = 1 }", config=config) as pod,
+        pod.app() as app,
+        aiohttp.ClientSession(f"http://{pod.sidecar.address('admin')}") as people,
+    ):
+        replies = [await app.ask("PUT", "/vendor/x", "Prefer: respond-async") for _ in range(2)]
+        first, second = ((reply.value("Location") or "").rpartition("/")[2] for reply in replies)
+        await vendor.wait_for_head()
+        assert await post(pod, f"/api/jobs/{first}/retry", {}) == 409, "it runs"
+        async with people.delete(f"/api/jobs/{second}") as reply:
+            assert (await reply.json())["state"] == "cancelled"
+        open_now.set()
+        async with asyncio.timeout(20):
+            while await post(pod, f"/api/jobs/{first}/retry", {}) == 409:  # It has not failed yet.
+                continue
+        async with people.delete(f"/api/jobs/{second}") as reply:
+            assert (await reply.json())["state"] == "discarded"
+        for kind, job in (("job_cancelled", second), ("job_retried", first), ("job_discarded", second)):
+            assert [one["job"] for one in await records(pod, tmp_path, kind)] == [job]
 
 
 async def test_a_login_is_recorded_and_the_store_is_looked_at_at_once(tmp_path: Path) -> None:

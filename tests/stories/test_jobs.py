@@ -239,6 +239,8 @@ async def test_a_result_is_posted_to_the_app_signed_until_it_is_taken(tmp_path: 
                 told = Webhook(f"whsec_{secret}").verify(body, {name.lower(): value for name, value in headers.items()})
                 assert told["id"] == (reply.value("Location") or "").rpartition("/")[2]
                 assert (told["state"], told["answer"]["status"], told["answer"]["body"]) == ("succeeded", 201, "done")
+            [failed] = [line for line in await pod.log_lines() if line["msg"] == "callback_failed"]
+            assert (failed["service"], failed["error"]) == ("vendor", "the app answered 500")
     await runner.cleanup()
 
 
@@ -257,13 +259,22 @@ async def test_people_see_retry_and_discard_jobs_from_the_command_line(tmp_path:
             await sidecar.wait_for_line(lambda line: line["msg"] == "job_dead" and line["job"] == job["id"])
             listed = await asyncio.to_thread(command, sidecar, "list", "--state", "dead", "--json")
             assert [row["id"] for row in json.loads(listed.stdout)] == [job["id"]]
+            first = await asyncio.to_thread(command, sidecar, "list", "--limit", "1")
+            assert first.stdout.split("\t")[:4] == [job["id"], "dead", "POST", "/x"]
+            assert f"--after {job['id']}" in first.stderr
             vendor_of.is_down = False
             await asyncio.to_thread(command, sidecar, "retry", job["id"])
             assert (await state_of(app, place, "succeeded"))["answer"]["status"] == 200
             refused = await asyncio.to_thread(command, sidecar, "retry", job["id"])
             assert refused.returncode == 1
             assert "the job is succeeded" in refused.stderr
-            await asyncio.to_thread(command, sidecar, "discard", job["id"])
+            several = await asyncio.to_thread(command, sidecar, "discard", "vendor.none", job["id"])
+            assert several.returncode == 1, "the first is not there"
+            assert "vendor.none: there is no job" in several.stderr
+            assert json.loads(several.stdout) == {"id": job["id"], "state": "discarded"}, "the second went away"
+            none = await asyncio.to_thread(command, sidecar, "list")
+            assert (none.returncode, none.stdout) == (0, "")
+            assert "no such jobs" in none.stderr
             gone = await app.ask("GET", place)
             assert (gone.status, gone.value("Sidecar-Error")) == (404, "unknown_job")
 
