@@ -15,7 +15,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from tests.kit.app import App
-from tests.kit.exchange import Request
+from tests.kit.exchange import Exchange, Request
 from tests.kit.pod import Pod
 from tests.kit.process import Process
 from tests.kit.servers import Servers
@@ -242,6 +242,37 @@ async def test_a_result_is_posted_to_the_app_signed_until_it_is_taken(tmp_path: 
             [failed] = [line for line in await pod.log_lines() if line["msg"] == "callback_failed"]
             assert (failed["service"], failed["error"]) == ("vendor", "the app answered 500")
     await runner.cleanup()
+
+
+async def test_a_dead_letter_that_people_retry_has_a_further_result(tmp_path: Path) -> None:
+    """The app hears of its death, and then that it went well after all: each with an id of its own."""
+    vendor_of, told = Counting(), asyncio.Queue[tuple[str, Any]]()
+    vendor_of.is_down = True
+
+    async def take(exchange: Exchange) -> None:
+        request = exchange.request
+        assert request is not None
+        told.put_nowait((request.values("webhook-id")[0].decode(), json.loads(request.body)))
+        await exchange.send(answer(status=204))
+
+    async with Vendor.answering(vendor_of) as vendor, Vendor(take) as hooks:
+        callback = f'callback = "{hooks.url}/jobs", callback_secret = "files:jobs"'
+        service = f'circuit_breaker = false\nqueue = {{ schedule = ["10ms"], age_max = "50ms", {callback} }}'
+        pod = Pod(tmp_path, vendor, service=service, config=STORE)
+        pod.write_secret("jobs", secrets.token_hex(16))
+        async with pod, pod.app() as app, asyncio.timeout(20):
+            reply = await app.ask("PUT", "/vendor/x", "Prefer: respond-async", body=b"x")
+            job = (reply.value("Location") or "").rpartition("/")[2]
+            name, dead = await told.get()
+            assert (dead["id"], dead["state"]) == (job, "dead")
+            assert name == f"{job}.{dead['attempts']}"
+            await state_of(app, reply.value("Location") or "", "dead")
+            vendor_of.is_down = False
+            async with aiohttp.ClientSession(f"http://{pod.sidecar.address('admin')}") as people:
+                assert (await people.post(f"/api/jobs/{job}/retry")).status == 200
+            name, done = await told.get()
+            assert (done["id"], done["state"]) == (job, "succeeded")
+            assert name == f"{job}.{dead['attempts'] + 1}"
 
 
 async def test_people_see_retry_and_discard_jobs_from_the_command_line(tmp_path: Path) -> None:
