@@ -219,6 +219,20 @@ async def test_a_settlement_leaves_what_it_says(backlog: Backlog) -> None:
     assert entry.settled_at >= entry.created_at
 
 
+async def test_what_has_no_bytes_is_worked_off_like_all_else(backlog: Backlog, place: Place) -> None:
+    """Without a head and a body, or once the body is freed: it is counted, ended, purged, and lets the next go."""
+    await backlog.append(LINE, [new("a", "k", b""), new("b", "k", b"", b"body"), new("c", "k", b"")], WIDE)
+    for name in ("a", "b"):
+        assert names(await backlog.claim(LINE, "w", 9, LEASE)) == [name]
+        assert await backlog.settle(LINE, name, "w", Settlement("done", frees_body=True))
+    assert await backlog.move(LINE, "c", {WAITING}, "done")
+    assert await counts(backlog) == {"done": 3}
+    assert (await backlog.tally(LINE)).bytes == 0
+    await place.pass_time(60)
+    assert await backlog.purge(LINE, "done", 59, 9) == 3
+    assert await counts(backlog) == {}
+
+
 async def test_only_the_holder_keeps_and_settles(backlog: Backlog) -> None:
     """Another, one that has settled, or one that never claimed changes nothing, and hears so."""
     await backlog.append(LINE, [new("a"), new("b"), new("c")], WIDE)

@@ -24,7 +24,7 @@ local base = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local tally, due, running = base .. ':tally', base .. ':due', base .. ':running'
-local function whole(number) return string.format('%.0f', number) end
+local function whole(number) return string.format('%.0f', number + 0) end -- Minus zero is no integer to the server.
 local function entry(id) return base .. ':e:' .. id end
 local function in_state(state) return base .. ':s:' .. state end
 local function ended(state) return base .. ':d:' .. state end
