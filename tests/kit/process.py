@@ -32,9 +32,11 @@ Line = dict[str, Any]
 
 
 # Below the range from which the kernel takes the ports of outgoing connections (32768 and up on Linux), and a thousand
-# for each worker of the tests: a port found free here stays free until it is used.
+# for each worker of the tests: a port found free here stays free until it is used. Each process of tests begins with
+# another one, since several may be at work on a machine.
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
-_PORTS = itertools.cycle(range(20_000 + 1_000 * (_WORKER % 12), 20_000 + 1_000 * (_WORKER % 12) + 1_000))
+_FIRST, _COUNT = 20_000 + 1_000 * (_WORKER % 12), 1_000
+_PORTS = (_FIRST + (os.getpid() * 37 + turn) % _COUNT for turn in itertools.count())
 
 
 def free_ports(count: int) -> list[int]:
