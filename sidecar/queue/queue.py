@@ -5,8 +5,11 @@ section of the new generation; those of a line that is no longer configured are 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 from aiolimiter import AsyncLimiter
@@ -141,7 +144,7 @@ class Queue:
         for name in sorted(names | ({first} if first else set())):
             left = min(count, PAGE_MAX) - len(found)
             if left > 0:
-                entries = await self._ask(partial(_find, name, state, after if name == first else "", left))
+                entries = await self._ask(methodcaller("find", name, state, after if name == first else "", left))
                 found += [shown(name, entry) for entry in entries]
         return found
 
@@ -276,12 +279,10 @@ class Queue:
                 await purged(backlog, line.name + CALLBACKS, state, kept)
 
     def _counts(self) -> list[tuple[tuple[str, ...], float]]:
-        found: dict[tuple[str, ...], float] = {}
-        for line in list(self._lines.values()):
-            for state in STATES:
-                key = (service_of(line.name), state)
-                found[key] = found.get(key, 0.0) + line.tally.states.get(state, 0)
-        return list(found.items())
+        found: Counter[tuple[str, ...]] = Counter()
+        for line, state in product(list(self._lines.values()), STATES):
+            found[service_of(line.name), state] += line.tally.states.get(state, 0)
+        return [(labels, float(count)) for labels, count in found.items()]
 
     def _ages(self) -> list[tuple[tuple[str, ...], float]]:
         found: dict[tuple[str, ...], float] = {}
@@ -297,7 +298,3 @@ class Queue:
         route = line.name.partition(".")[2]
         oldest = {"oldest_seconds": round(age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
         return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}
-
-
-async def _find(line: str, state: str | None, after: str, count: int, backlog: Backlog) -> list[Entry]:
-    return await backlog.find(line, state, after, count)

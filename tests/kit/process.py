@@ -32,11 +32,11 @@ Line = dict[str, Any]
 
 
 # Below the range from which the kernel takes the ports of outgoing connections (32768 and up on Linux), and a thousand
-# for each worker of the tests: a port found free here stays free until it is used. Each process of tests begins with
-# another one, since several may be at work on a machine.
+# for each worker of the tests: a port found free here stays free until it is used. Where in the thousand one begins
+# depends on the process, so that two runs of the tests on one machine rarely meet.
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
-_FIRST, _COUNT = 20_000 + 1_000 * (_WORKER % 12), 1_000
-_PORTS = (_FIRST + (os.getpid() * 37 + turn) % _COUNT for turn in itertools.count())
+_FIRST, _BEGIN = 20_000 + 1_000 * (_WORKER % 12), os.getpid() * 37 % 1_000
+_PORTS = itertools.cycle(_FIRST + (_BEGIN + number) % 1_000 for number in range(1_000))
 
 
 def free_ports(count: int) -> list[int]:

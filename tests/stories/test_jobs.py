@@ -11,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from tests.kit.app import App
@@ -211,24 +210,18 @@ async def test_a_result_is_posted_to_the_app_signed_until_it_is_taken(tmp_path: 
     refusals = iter([500, 503])
     came = asyncio.Event()
 
-    async def take(request: web.Request) -> web.Response:
-        got.append((dict(request.headers), await request.read()))
+    async def take(exchange: Exchange) -> None:
+        request = exchange.request
+        assert request is not None
+        got.append(({name.decode().lower(): value.decode() for name, value in request.headers}, request.body))
         status = next(refusals, 204)
         if status == 204:
             came.set()
-        return web.Response(status=status)
+        await exchange.send(answer(status=status))
 
-    hooks = web.Application()
-    hooks.router.add_post("/jobs", take)
-    runner = web.AppRunner(hooks)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    callback = f'callback = "http://127.0.0.1:{port}/jobs", callback_secret = "files:jobs"'
-    async with Vendor.answering(answer(b"done", status=201)) as vendor:
-        service = f'queue = {{ schedule = ["10ms"], {callback} }}'
-        pod = Pod(tmp_path, vendor, service=service, config=STORE)
+    async with Vendor.answering(answer(b"done", status=201)) as vendor, Vendor(take, host="127.0.0.1") as hooks:
+        callback = f'callback = "{hooks.url}/jobs", callback_secret = "files:jobs"'
+        pod = Pod(tmp_path, vendor, service=f'queue = {{ schedule = ["10ms"], {callback} }}', config=STORE)
         pod.write_secret("jobs", f"whsec_{secret}")
         async with pod, pod.app() as app:
             reply = await app.ask("PUT", "/vendor/x", "Prefer: respond-async", body=b"x")
@@ -236,12 +229,11 @@ async def test_a_result_is_posted_to_the_app_signed_until_it_is_taken(tmp_path: 
                 await came.wait()
             assert len(got) == 3
             for headers, body in got:
-                told = Webhook(f"whsec_{secret}").verify(body, {name.lower(): value for name, value in headers.items()})
+                told = Webhook(f"whsec_{secret}").verify(body, headers)
                 assert told["id"] == (reply.value("Location") or "").rpartition("/")[2]
                 assert (told["state"], told["answer"]["status"], told["answer"]["body"]) == ("succeeded", 201, "done")
-            [failed] = [line for line in await pod.log_lines() if line["msg"] == "callback_failed"]
+            [failed] = [line for line in await pod.log_lines() if line["msg"] == "job_result_refused"]
             assert (failed["service"], failed["error"]) == ("vendor", "the app answered 500")
-    await runner.cleanup()
 
 
 async def test_a_dead_letter_that_people_retry_has_a_further_result(tmp_path: Path) -> None:
