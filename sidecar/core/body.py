@@ -137,7 +137,7 @@ class Body:
         Waits until that many are there or no more will come; a failure is the reader's to meet. No reader may wait
         at the same time.
         """
-        self._tell_first_read()
+        self.want()
         while not self.is_complete and self._error is None and self._buffered < bytes_max:
             if len(self._pieces) > PIECES_MAX:
                 self._pieces = [b"".join(self._pieces)]
@@ -158,7 +158,7 @@ class Body:
 
         Raises what the feeder failed with, after the bytes that came before.
         """
-        self._tell_first_read()
+        self.want()
         while not self._pieces:
             if self._error is not None:
                 raise self._error
@@ -167,7 +167,8 @@ class Body:
             await self._more()
         return self._take()
 
-    def _tell_first_read(self) -> None:
+    def want(self) -> None:
+        """Say that it is going to be read, before anything is answered: an app that waits to be told sends it then."""
         if self.on_first_read is not None:
             tell, self.on_first_read = self.on_first_read, None
             if not self._pieces and not self.is_complete:

@@ -64,6 +64,18 @@ async def test_a_result_comes_while_lines_still_go(tmp_path: Path) -> None:
         await pod.assert_nothing_left()
 
 
+async def test_an_app_that_waits_to_be_told_gets_its_100_before_the_answer(tmp_path: Path) -> None:
+    """So does curl with 1 MiB and more; a 100 in the middle of the answer's chunks would spoil them."""
+    async with Vendor.answering(OK) as vendor, Pod(tmp_path, vendor) as pod:
+        async with pod.app() as app:
+            await open_lines(app, "Expect: 100-continue")
+            assert (await app.read_interim()).status == 100
+            await app.send(chunk(lines_of([item(0)])), chunk(b""))
+            answered = await app.read_answer("POST")
+            assert [one["status"] for one in results(answered)] == [200]
+        await pod.assert_nothing_left()
+
+
 async def test_a_line_that_is_no_item_hides_no_other(tmp_path: Path) -> None:
     """It has a result of its own; blank lines have none; CRLF is fine, and the last line may lack its end."""
     good = json.dumps(item("good")).encode()

@@ -55,6 +55,7 @@ class StreamedBatch:
         """Start, as a task of `tasks`; it ends with the call at the latest."""
         if self._call.body is NO_BODY:
             raise BadRequest("the batch is empty: send an item on each line")
+        self._call.body.want()  # Before the answer begins: a 100 inside of it would spoil it.
         task = tasks.spawn(self._go(fault), "batch")
 
         def stop(outcome: Outcome) -> None:  # noqa: ARG001 - the signature of an ending
