@@ -3,6 +3,8 @@
 from sidecar.core.errors import (
     BadRequest,
     BodyTooLarge,
+    CircuitOpen,
+    CredentialUnavailable,
     IdempotencyMismatch,
     IdempotencyNotKept,
     NotAllowed,
@@ -13,6 +15,10 @@ from sidecar.working.verdict import Verdict
 
 # What the job itself is wrong for, whenever it is made: only a change of the config helps.
 _STAYS = (BadRequest, BodyTooLarge, NotAllowed, PathEscapes, IdempotencyMismatch)
+
+# What holds up all jobs of the line alike, also where nobody can say for how long: an operator opened the circuit.
+_HOLDS_ALL = (CircuitOpen, CredentialUnavailable)
+UNTOLD = 5.0  # Seconds until one of them tries again, then; else each would, and have a line of log for it.
 
 
 def of_answer(
@@ -34,7 +40,7 @@ def of_error(error: SidecarError, age: float, age_max: float, delay: float, *, w
         return Verdict("answered", error=sentence)
     if isinstance(error, _STAYS):
         return Verdict("refused", error=sentence)
-    told = error.retry_after or 0.0
+    told = error.retry_after or (UNTOLD if isinstance(error, _HOLDS_ALL) and not was_sent else 0.0)
     wait = max(delay if was_sent else min(delay, 1.0), told)
     if age + wait > age_max:
         return Verdict("given_up", error=sentence)

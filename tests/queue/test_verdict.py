@@ -22,7 +22,7 @@ from sidecar.core.errors import (
     UpstreamReset,
 )
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, FAILED, NEXT, STATES, SUCCEEDED, states_before
-from sidecar.queue.verdict import of_answer, of_error
+from sidecar.queue.verdict import UNTOLD, of_answer, of_error
 from sidecar.store.backlog import RUNNING, WAITING
 from sidecar.working.verdict import delay_of
 
@@ -95,6 +95,14 @@ def test_where_nothing_was_sent_the_whole_line_waits_as_told(error: SidecarError
     """The job is not to blame, so it does not wait longer than was said, however often it was tried."""
     verdict = of_error(error, 0.0, DAY, 3600.0, was_sent=False)
     assert (verdict.event, verdict.delay, verdict.pause) == ("put_off", 20.0, 20.0)
+
+
+@pytest.mark.parametrize("error", [CircuitOpen("an operator opened it"), CredentialUnavailable("x")])
+def test_where_nobody_can_say_for_how_long_the_line_looks_now_and_then(error: SidecarError) -> None:
+    """A circuit that is held open by hand: thousands that wait are not each tried, with a line of log for each."""
+    assert of_error(error, 0.0, DAY, 1.0, was_sent=False)[:2] == ("put_off", UNTOLD)
+    assert of_error(error, 0.0, DAY, 1.0, was_sent=False).pause == UNTOLD
+    assert of_error(error, 0.0, DAY, 1.0, was_sent=True).pause == 0.0
 
 
 def test_a_job_that_would_be_too_old_at_its_next_turn_is_a_dead_letter() -> None:
