@@ -74,8 +74,10 @@ class Reader:
     def build(self, kind: type[Section], values: dict[str, Any], path: str) -> Any:
         """Make the section from read values, and ask it what it finds wrong with itself."""
         section = kind(**values)
+        wrong = {problem.path for problem in self.problems}  # They stand at a default only for now.
         for field, sentence in section.problems():
-            self.note(join(path, field), sentence)
+            if join(path, field) not in wrong:
+                self.note(join(path, field), sentence)
         return section
 
     def fields(

@@ -14,6 +14,7 @@ ROUTE = '[services.crm.routes.a]\nmatch = "GET /a"\n'
 PLAIN = '[services.crm]\nbase_url = "http://api.crm.example/v2"\n'
 BATCH = 'batch = { request_items = "a", answer_items = "b", failed = "c" }\n'
 GATHER = 'gather = { request = "GET /a?i={ids}", answer_items = "b", id = "c" }\n'
+DURABLE = '[store]\nkind = "sqlite"\n'
 ANY = '[services.crm.routes.a]\nmatch = "GET /a/*/b/{id}"\n'
 BEARER = 'auth = { kind = "bearer", secret = "files:a" }\n'
 
@@ -43,6 +44,16 @@ def wrong(text: str) -> list[Problem]:
         (f"{SERVICE}{GATHER}", "services.crm.gather", "it stands in a route"),
         (f"{SERVICE}{ROUTE}{GATHER}", "services.crm.routes.a.gather", "the id is the last segment"),
         (f"{SERVICE}{ANY}{GATHER}", "services.crm.routes.a.gather", "the id is the last segment"),
+        # Queues.
+        (
+            f"{DURABLE}{SERVICE}queue = {{ schedule = [] }}",
+            "services.crm.queue.schedule",
+            "at least one length of time",
+        ),
+        # Stores.
+        ('[store]\nkind = "valkey"\nurl = "http://a"', "store.url", '"redis://host:6379"'),
+        # Queries.
+        (f"{SERVICE}{BATCH.replace(chr(34) + 'c', chr(34) + 's >= 4')}", "services.crm.batch.failed", "such as `400`"),
         # Listeners.
         ('[listen]\negress = ["localhost"]', "listen.egress[0]", '"host:port"'),
         ('[listen]\negress = ["127.0.0.1:70000"]', "listen.egress[0]", "port 70000 does not exist"),
@@ -256,6 +267,18 @@ def test_what_may_be_meant_but_is_likely_a_slip_is_a_warning(text: str, path: st
 def test_what_is_right_brings_no_word(text: str) -> None:
     """The edges of each rule lie where they should."""
     assert check(read_text(text)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[store]\nkind = "valkey"\nurl = "http://a"',
+        f'{SERVICE}{ROUTE}gather = {{ request = 7, answer_items = "b", id = "c" }}',
+    ],
+)
+def test_a_key_that_cannot_be_read_is_told_once(text: str) -> None:
+    """What its section would say of the value that stands in for it is no news."""
+    assert len([problem for problem in wrong(text) if "gather.request" in problem.path or "url" in problem.path]) == 1
 
 
 def test_a_problem_of_the_service_is_not_repeated_for_each_route() -> None:

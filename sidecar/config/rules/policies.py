@@ -96,7 +96,7 @@ def jobs(config: ServiceConfig, store: StoreConfig) -> Iterator[Problem]:
             "calls that carry a credential of the app's cannot be made later, since that is not written down;"
             ' write when = "unavailable", which passes them on',
         )
-    if section.age_max < section.schedule[0]:
+    if section.schedule and section.age_max < section.schedule[0]:
         yield Problem("queue.age_max", "a job is older than that before it is tried again", is_warning=True)
 
 

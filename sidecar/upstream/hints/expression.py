@@ -22,8 +22,10 @@ class Expression:
         try:
             self._parsed: Any = jmespath.compile(text)
         except (ValueError, RecursionError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"this is no JMESPath query: {reason}") from None
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = said.removesuffix(", for expression:").removesuffix(":")
+            cure = "; a number stands in backticks, such as `400`" if "(NUMBER)" in reason else ""
+            raise ValueError(f"this is no JMESPath query: {reason}{cure}") from None
 
     def search(self, document: object) -> object:
         """Give what the query finds. Raises ValueError when it does not fit the document."""
