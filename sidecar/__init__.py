@@ -6,7 +6,7 @@ handed over by `app.py`.
     __main__.py  cli.py   the commands: run, check, show, login, token, jobs, audit, demo, version
     demo/         a scripted vendor, and the tour: tour.py stage.py step.py checks.py screen.py client.py
                   vendor.py memory.py (of the vendor)
-      story/      the steps: good_days.py bad_days.py limits.py outages.py refusals.py
+      story/      the steps: good_days.py bad_days.py limits.py outages.py kept.py refusals.py
     serve.py      a process that serves, led by signals     login.py     `sidecar login`: what a login stands on
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it

@@ -10,8 +10,8 @@ from sidecar.core.clock import Clock
 
 ANSWER_MAX = 8.0  # Seconds; whatever takes longer did not work.
 
-# By path, by host name, in absolute form as with HTTP_PROXY, and to the telemetry listener.
-Way = Literal["path", "host", "proxy", "telemetry"]
+# By path, by host name, in absolute form as with HTTP_PROXY, to the sidecar's own, and to the telemetry listener.
+Way = Literal["path", "host", "proxy", "own", "telemetry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,4 +89,4 @@ class Client:
             return self.telemetry
         if ask.way == "proxy":
             return self.vendor
-        return self.egress if ask.way == "host" else f"{self.egress}/{ask.service}"
+        return self.egress if ask.way in {"host", "own"} else f"{self.egress}/{ask.service}"

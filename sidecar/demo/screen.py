@@ -104,6 +104,8 @@ def _where(ask: Ask) -> str:
     """Say in short where a call went."""
     if ask.way == "telemetry":
         return ask.path
+    if ask.way == "own":
+        return ask.path.partition(".")[0]  # Without the number of a job, which is another each time.
     if ask.way == "host":
         return f"{ask.service}.localhost{ask.path}"
     return f"<vendor>{ask.path}" if ask.way == "proxy" else f"/{ask.service}{ask.path}"

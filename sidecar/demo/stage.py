@@ -30,6 +30,9 @@ egress = ["127.0.0.1:{egress}"]
 admin = "127.0.0.1:{admin}"
 telemetry = "127.0.0.1:{telemetry}"
 
+[store]  # A file beside this one, for answers that are repeated, and for jobs.
+kind = "sqlite"
+
 [secrets.files]
 kind = "file"
 path = "{secrets}"
@@ -69,6 +72,13 @@ hedge = {{ samples_min = 5, delay_min = "200ms" }}
 [services.catalog]
 provider = "vendor"
 coalesce = {{}}
+
+[services.kept]
+provider = "vendor"
+retry = false
+circuit_breaker = false
+idempotency = {{ header = "Idempotency-Key", replay = "24h" }}
+queue = {{ schedule = ["100ms"] }}
 """
 
 PRESET = """\

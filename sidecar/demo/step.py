@@ -18,6 +18,7 @@ class Step:
     ask: Ask | Callable[[Stage], Ask]
     status: int
     did: str
+    source: str = ""  # The expected Sidecar-Source; "": the vendor, or with a code the sidecar.
     code: str = ""  # The expected Sidecar-Error; "" expects the vendor's own answer.
     attempts: int | None = None  # The expected Sidecar-Attempts, all calls together; None: no matter.
     check: Check | None = None  # Gets the last answer; the others are on the stage.
@@ -99,7 +100,7 @@ def _judged(step: Step, ask: Ask, answer: Answer) -> str:
         return ""
     if (code := answer.header("Sidecar-Error")) != step.code:
         return f"expected Sidecar-Error: {step.code or 'none'}, got {code or 'none'}"
-    source = "sidecar" if step.code else "upstream"
+    source = step.source or ("sidecar" if step.code else "upstream")
     if (said := answer.header("Sidecar-Source")) != source:
         return f"expected Sidecar-Source: {source}, got {said or 'none'}"
     return "" if answer.header("X-Request-ID") else "there is no X-Request-ID"

@@ -26,10 +26,11 @@ RETRY_AFTER = 1  # Seconds, as announced with a 429.
 BODY_MAX = 64 * 1024  # Larger: 413.
 STOP_MAX = 1.0  # Seconds that open answers get when the vendor stops.
 
-# What these do, call by call; then from the beginning again, but for the outage, which is over for good.
+# What these do, call by call; then from the beginning again, but for outage and restart, which are over for good.
 FLAKY = ("fine", "500", "fine", "429", "fine", "drop", "fine", "slowish")
 UNEVEN = ("fine",) * 5 + ("slow",)
 OUTAGE = ("500",) * 4
+RESTART = ("500",) * 2
 
 Answer = web.StreamResponse
 Play = Callable[[web.Request], Awaitable[Answer]]
@@ -49,6 +50,7 @@ class Vendor:
         self._flaky_turns = Turns(FLAKY)
         self._uneven_turns = Turns(UNEVEN)
         self._outage_turns = Turns(OUTAGE, afterwards="fine")
+        self._restart_turns = Turns(RESTART, afterwards="fine")
         self._charges = 0
         self._slowish_calls = 0
         self._faults: dict[str, Play] = {
@@ -80,6 +82,7 @@ class Vendor:
         application.router.add_get("/v1/flaky", self._flaky)
         application.router.add_get("/v1/uneven", self._uneven)
         application.router.add_get("/v1/outage", self._outage)
+        application.router.add_get("/v1/restart", self._restart)
         application.router.add_get("/v1/metered", self._metered_call)
         application.router.add_post("/v1/payouts", self._pay_out)
         application.router.add_post("/v1/refunds", self._pay_out)
@@ -192,6 +195,9 @@ class Vendor:
 
     async def _outage(self, request: web.Request) -> Answer:
         return await self._play(self._outage_turns, request)
+
+    async def _restart(self, request: web.Request) -> Answer:
+        return await self._play(self._restart_turns, request)
 
     async def _play(self, turns: Turns, request: web.Request) -> Answer:
         """Do what this call's turn is."""

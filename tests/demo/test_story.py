@@ -8,7 +8,7 @@ import pytest
 from sidecar.demo.client import Answer
 from sidecar.demo.memory import METERED
 from sidecar.demo.stage import Stage
-from sidecar.demo.story import bad_days, limits, outages
+from sidecar.demo.story import bad_days, kept, limits, outages
 from sidecar.demo.vendor import SLOW
 
 Check = Callable[[Stage, Answer], str]
@@ -30,6 +30,12 @@ def answer(seconds: float = 0.0, said: object = None, **headers: str) -> Answer:
         (outages.was_refused_at_once, answer(), answer(Retry_After="1")),
         (outages.was_refused_at_once, answer(0.3, Retry_After="1"), answer(0.01, Retry_After="1")),
         (outages.was_overtaken, answer(SLOW), answer(0.1)),
+        (kept.says_where, answer(), answer(Location="/_sidecar/jobs/kept.7")),
+        (
+            kept.was_made,
+            answer(said={"state": "waiting", "error": "status 500"}),
+            answer(said={"state": "succeeded", "answer": {"status": 200}}),
+        ),
         (
             bad_days.was_given_a_key,
             answer(said={"idempotency_key": "one", "requests": 1}, Idempotency_Key="one"),
@@ -48,6 +54,18 @@ def test_a_check_tells_the_wrong_answer_from_the_right_one(
     """It gives a sentence for the one, and nothing for the other."""
     assert check(stage, wrong)
     assert check(stage, right) == ""
+
+
+def test_an_answer_that_was_made_anew_is_found(stage: Stage) -> None:
+    """It says that it is repeated, and it is the same."""
+    first = answer(said={"id": 1})
+    for again, problem in (
+        (answer(said={"id": 1}), "there is no Idempotency-Replayed"),
+        (answer(said={"id": 2}, Idempotency_Replayed="true"), "it is another answer than the first"),
+        (answer(said={"id": 1}, Idempotency_Replayed="true"), ""),
+    ):
+        stage.answers = [first, again]
+        assert kept.was_repeated(stage, again) == problem
 
 
 def test_payouts_that_were_made_twice_are_found(stage: Stage) -> None:

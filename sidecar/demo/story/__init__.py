@@ -2,8 +2,9 @@
 
 from sidecar.demo.story.bad_days import BAD_DAYS
 from sidecar.demo.story.good_days import GOOD_DAYS
+from sidecar.demo.story.kept import KEPT
 from sidecar.demo.story.limits import LIMITS
 from sidecar.demo.story.outages import OUTAGES
 from sidecar.demo.story.refusals import AFTERWARDS, REFUSALS
 
-STORY = (GOOD_DAYS, BAD_DAYS, LIMITS, OUTAGES, REFUSALS, AFTERWARDS)
+STORY = (GOOD_DAYS, BAD_DAYS, LIMITS, OUTAGES, KEPT, REFUSALS, AFTERWARDS)
