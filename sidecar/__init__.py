@@ -20,7 +20,7 @@ handed over by `app.py`.
     downstream/   towards the app: listener.py connection.py reader.py limits.py request.py router.py fields.py
                   exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
     queue/        calls that do not stand alone, or that may happen later: queue.py (all lines) job.py (what is stored)
-                  submit.py turn.py (one attempt) verdict.py callback.py resource.py
+                  submit.py line.py (one at work) turn.py (one attempt) verdict.py callback.py resource.py
       batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
                   item.py run.py (its items, so many at once) sending.py again.py result.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py

@@ -249,13 +249,12 @@ class App:
         self._not_ready = "draining"
         self._step("not_ready")
         self._exchange.is_draining = True
-        self._step("stop_accepting", busy=self._doors.busy)
+        self._step("stop_accepting", busy=self._doors.busy, jobs=self._queue.running)
         self._doors.stop_accepting()
         left = 0.0 if self._is_cut_short else seconds
         jobs = self._tasks.spawn(self._queue.stop(left), "the queue")  # Beside the calls.
         cut_off = await self._doors.drain(left)
-        await jobs
-        self._step("finish_calls", cut_off=cut_off)
+        self._step("finish_calls", cut_off=cut_off, jobs_cut_off=await jobs)
         if not await asyncio.to_thread(self._writer.flush, self._flush_max):
             self._flush_max = FLUSH_MAX_HURRIED
         self._step("flush")
@@ -264,12 +263,13 @@ class App:
 
     def cut_short(self) -> None:
         """Wait no longer for the calls under way: whoever asks twice wants the end now."""
-        busy = self._doors.busy
-        if busy and not self._is_cut_short:
+        busy, jobs = self._doors.busy, self._queue.running
+        if (busy or jobs) and not self._is_cut_short:
             self._is_cut_short = True
             self._flush_max = FLUSH_MAX_HURRIED
-            self._step("cut_short", busy=busy)
+            self._step("cut_short", busy=busy, jobs=jobs)
             self._doors.cut_short()
+            self._queue.cut_short()
 
     def _step(self, step: str, **fields: object) -> None:
         self._log.event("info", "drain", step=step, **fields)

@@ -27,7 +27,8 @@ from sidecar.layers.admission import Gate
 from sidecar.layers.running import Service
 from sidecar.layers.service import certificate_of, identity_of
 from sidecar.layers.shared import Shared
-from sidecar.queue.queue import LineSpec, Queue
+from sidecar.queue.line import LineSpec
+from sidecar.queue.queue import Queue
 from sidecar.storing import Storing
 from sidecar.telemetry.audit.audit import Audit
 from sidecar.telemetry.log import Log

@@ -5,58 +5,35 @@ section of the new generation; those of a line that is no longer configured are 
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from itertools import product
 from operator import methodcaller
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiolimiter import AsyncLimiter
 
 from sidecar.auth.oauth.pace import Pace
-from sidecar.auth.secrets.held import Held
-from sidecar.core.call import Handler
 from sidecar.core.clock import Clock
 from sidecar.core.errors import JobState, StoreUnavailable, UnknownJob
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
-from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.defer.layer import Submit
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
-from sidecar.queue.job import CANCELLED, DEAD, ENDED, STATES, line_of, service_of, shown, states_before
+from sidecar.queue.job import CANCELLED, DEAD, ENDED, line_of, service_of, shown, states_before
+from sidecar.queue.line import Line, LineSpec, ages, counts
 from sidecar.queue.submit import Submitter
 from sidecar.queue.turn import TURN_MAX, Turns
-from sidecar.store.backlog import WAITING, Backlog, Entry, Tally
+from sidecar.store.backlog import UNFINISHED, WAITING, Backlog, Entry
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
-from sidecar.working.clearing import age, purged
+from sidecar.working.clearing import purged
 from sidecar.working.verdict import Ended
 from sidecar.working.worker import Worker
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
 PURGE_EVERY = 60.0
 PAGE_MAX = 200  # Jobs in one list.
-
-
-class LineSpec(NamedTuple):
-    """What works a line off in this generation."""
-
-    config: QueueConfig
-    statuses: frozenset[int]  # Of answers after which the vendor is tried again.
-    handle: Handler  # The service.
-    is_busy: Callable[[], bool]  # Live calls of the service wait.
-    secret: Held | None  # With which callbacks are signed.
-
-
-class _Line:
-    """A line at work."""
-
-    def __init__(self, name: str, spec: LineSpec) -> None:
-        self.name = name
-        self.spec = spec
-        self.workers: list[Worker] = []
-        self.tally = Tally({}, 0, None)
 
 
 class Queue:
@@ -82,13 +59,13 @@ class Queue:
         self._holds_secret = holds_secret
         self._make_pace = make_pace
         self._holder = ids.take(32)
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
         self._leaving: set[Worker] = set()  # Of lines that are gone; their turns end.
         self._tasks = Tasks()
         self._is_stopping = False
         self._submitter = Submitter(backlog, ids, clock, jitter, self._wake)
-        metrics.watch_series("sidecar_queue_jobs", self._counts, self)
-        metrics.watch_series("sidecar_queue_oldest_seconds", self._ages, self)
+        metrics.watch_series("sidecar_queue_jobs", lambda: counts(self._lines), self)
+        metrics.watch_series("sidecar_queue_oldest_seconds", lambda: ages(self._lines, clock.wall()), self)
 
     @property
     def submit(self) -> Submit:
@@ -104,27 +81,38 @@ class Queue:
         for name in [name for name in self._lines if name not in specs]:
             for worker in self._lines.pop(name).workers:
                 self._let_go(worker)
+            self._tasks.spawn(self._tell_left(name), f"what is left of {name}")
         for name, spec in specs.items():
             line = self._lines.get(name)
             if line is None:
-                self._lines[name] = line = _Line(name, spec)
+                self._lines[name] = line = Line(name, spec)
                 line.workers.append(self._worker(name, self._turns(name, spec), spec, partial(self._ended, line)))
                 line.workers[0].start()
             self._renew(line, spec)
 
-    async def stop(self, seconds: float) -> None:
-        """Begin no more; let turns end within `seconds`, and give the others back."""
+    @property
+    def running(self) -> int:
+        """Turns under way in this pod."""
+        return sum(worker.running for worker in self._workers())
+
+    async def stop(self, seconds: float) -> int:
+        """Begin no more; let turns end within `seconds`, give the others back, and say how many these were."""
         self._is_stopping = True
-        workers = [*self._leaving, *(worker for line in self._lines.values() for worker in line.workers)]
-        stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a queue") for worker in workers]
+        stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a queue") for worker in self._workers()]
         if stopping:
             await asyncio.wait(stopping)
         await self._tasks.stop()
+        return sum(one.result() for one in stopping)
+
+    def cut_short(self) -> None:
+        """Wait no longer for the turns under way."""
+        for worker in self._workers():
+            worker.cut_short()
 
     def snapshot(self, service: str) -> dict[str, Any]:
         """Show the lines of a service, for people."""
-        lines = [self._shown(line) for line in self._lines.values() if service_of(line.name) == service]
-        lines = [line for line in lines if line]
+        own = [line for line in self._lines.values() if service_of(line.name) == service]
+        lines = [shown for line in own if (shown := line.shown(self._clock.wall()))]
         return {"queue": lines[0] if len(lines) == 1 else lines} if lines else {}
 
     # For the app and for people. All raise StoreUnavailable.
@@ -186,7 +174,7 @@ class Queue:
 
     # Lines.
 
-    def _renew(self, line: _Line, spec: LineSpec) -> None:
+    def _renew(self, line: Line, spec: LineSpec) -> None:
         """Go on with another generation's service. What runs goes on: it may have been sent."""
         line.spec = spec
         line.workers[0].runs = self._turns(line.name, spec)
@@ -202,13 +190,23 @@ class Queue:
             line.workers.append(self._worker(line.name + CALLBACKS, self._callbacks(line), spec, told))
             line.workers[1].start()
 
+    def _workers(self) -> list[Worker]:
+        return [*self._leaving, *(worker for line in self._lines.values() for worker in line.workers)]
+
+    async def _tell_left(self, name: str) -> None:
+        """Tell of jobs whose line is not worked off any more."""
+        with suppress(StoreFailed):  # The store's own line tells it.
+            tally = await self._backlog().tally(name)
+            if left := sum(tally.states.get(state, 0) for state in UNFINISHED):
+                self._tell("warning", "jobs_left", service=service_of(name), jobs=left)
+
     def _let_go(self, worker: Worker) -> None:
         """Have it begin no more, and let its turns end: cut off here, a call would be made twice."""
         self._leaving.add(worker)
         stopping = self._tasks.spawn(worker.stop(TURN_MAX), "stopping a queue")
         stopping.add_done_callback(lambda _: self._leaving.discard(worker))
 
-    def _callbacks(self, line: _Line) -> Callbacks:
+    def _callbacks(self, line: Line) -> Callbacks:
         return Callbacks(line.name, line.spec.config, line.spec.secret, self._clock, self._jitter)
 
     def _turns(self, name: str, spec: LineSpec) -> Turns:
@@ -229,7 +227,7 @@ class Queue:
         for worker in line.workers if line is not None else ():
             worker.wake()
 
-    async def _ended(self, line: _Line, entry: Entry, ended: Ended) -> None:
+    async def _ended(self, line: Line, entry: Entry, ended: Ended) -> None:
         """Tell how a job's turn ended, and leave its result for the app before it is settled: none gets lost."""
         state, service = ended.settlement.state, service_of(line.name)
         if state == WAITING:
@@ -244,7 +242,7 @@ class Queue:
         facts = {"attempts": entry.attempts, "error": ended.verdict.error or None}
         self._tell(level, f"job_{state}", service=service, job=entry.id, **facts)
 
-    async def _posted(self, line: _Line, entry: Entry, ended: Ended) -> None:
+    async def _posted(self, line: Line, entry: Entry, ended: Ended) -> None:
         """Tell of a result that the app did not take: at first, and when it is given up."""
         service, job, error = service_of(line.name), line_of(entry.id), ended.verdict.error
         if ended.settlement.state == DEAD:
@@ -268,7 +266,7 @@ class Queue:
                 purge_at = self._clock.now() + PURGE_EVERY
             await self._clock.sleep(COUNT_EVERY)
 
-    async def _purge(self, line: _Line) -> None:
+    async def _purge(self, line: Line) -> None:
         config, backlog = line.spec.config, self._backlog()
         for state in ENDED:
             kept = float(config.dead_for if state == DEAD else config.keep_for)
@@ -277,24 +275,3 @@ class Queue:
                 self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)
             if config.callback is not None:
                 await purged(backlog, line.name + CALLBACKS, state, kept)
-
-    def _counts(self) -> list[tuple[tuple[str, ...], float]]:
-        found: Counter[tuple[str, ...]] = Counter()
-        for line, state in product(list(self._lines.values()), STATES):
-            found[service_of(line.name), state] += line.tally.states.get(state, 0)
-        return [(labels, float(count)) for labels, count in found.items()]
-
-    def _ages(self) -> list[tuple[tuple[str, ...], float]]:
-        found: dict[tuple[str, ...], float] = {}
-        for line in list(self._lines.values()):
-            key = (service_of(line.name),)
-            found[key] = max(found.get(key, 0.0), age(line.tally, self._clock.wall()))
-        return list(found.items())
-
-    def _shown(self, line: _Line) -> dict[str, Any]:
-        counts = {state: count for state, count in line.tally.states.items() if count}
-        if not counts and line.spec.config.when == "asked":
-            return {}
-        route = line.name.partition(".")[2]
-        oldest = {"oldest_seconds": round(age(line.tally, self._clock.wall()), 1)} if line.tally.oldest_at else {}
-        return ({"route": route} if route else {}) | {"running_here": line.workers[0].running, **counts, **oldest}

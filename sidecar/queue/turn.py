@@ -1,11 +1,12 @@
 """Turn: one attempt at a job: its call passes all layers of its service, and what comes back is judged and stored."""
 
+import asyncio
 from collections.abc import Callable
 
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call, Handler, Reply
 from sidecar.core.clock import Clock
-from sidecar.core.errors import DeadlineExceeded, InternalError, SidecarError
+from sidecar.core.errors import DeadlineExceeded, Draining, InternalError, SidecarError
 from sidecar.core.outcome import Outcome
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.retry.backoff import told
@@ -64,6 +65,9 @@ class Turns:
                 outcome = Outcome.FAILURE if reply.status >= _FAILURE_FROM else Outcome.SUCCESS
                 wait = _retry_after(reply, self._jitter())
                 verdict = of_answer(reply.status, self._statuses, wait, age, age_max, delay)
+            except asyncio.CancelledError:
+                call.error_code = Draining.code  # Nothing else cuts a turn off.
+                raise
             except TimeoutError:
                 late = DeadlineExceeded(f"the turn took over {TURN_MAX:g} s; the step was: {call.step}")
                 call.error_code, call.error_detail, outcome = late.code, late.detail, late.outcome

@@ -84,19 +84,25 @@ class Worker:
         """Look at once: something was appended."""
         self._woken.set()
 
-    async def stop(self, seconds: float) -> None:
-        """Claim no more; let turns end within `seconds`, and give the others back."""
+    async def stop(self, seconds: float) -> int:
+        """Claim no more; let turns end within `seconds`, give the others back, and say how many these were."""
         self._is_stopping = True
         self._woken.set()
-        if self._running and seconds > 0:
-            await self._wait(set(self._running.values()), seconds)
-        for task in self._running.values():
-            task.cancel()
+        turns = set(self._running.values())
+        if turns and seconds > 0:
+            await self._wait(turns, seconds)
+        self.cut_short()
         if self._running:
             await asyncio.wait(set(self._running.values()))
         await self._giving_back.wait(GIVE_BACK_MAX)
         await self._giving_back.stop()
         await self._tasks.stop()
+        return sum(turn.cancelled() for turn in turns)
+
+    def cut_short(self) -> None:
+        """Wait no longer for the turns under way."""
+        for task in self._running.values():
+            task.cancel()
 
     @property
     def running(self) -> int:

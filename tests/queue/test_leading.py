@@ -8,7 +8,8 @@ from sidecar.core.errors import JobState, UnknownJob
 from sidecar.core.ids import Ids
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.job import Head, encode
-from sidecar.queue.queue import LineSpec, Queue
+from sidecar.queue.line import LineSpec
+from sidecar.queue.queue import Queue
 from sidecar.store.backlog import Bounds, NewEntry
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore

@@ -15,7 +15,8 @@ from sidecar.core.units import Duration
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.callback import CALLBACKS
 from sidecar.queue.job import DEAD
-from sidecar.queue.queue import LineSpec, Queue
+from sidecar.queue.line import LineSpec
+from sidecar.queue.queue import Queue
 from sidecar.store.backlog import Bounds, NewEntry, Settlement
 from sidecar.store.base import StoreDown, StoreFull
 from sidecar.store.config import StoreConfig
