@@ -1,0 +1,1 @@
+"""Calls from the vendor: verified on their raw bytes before anything in them is believed."""
