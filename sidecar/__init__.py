@@ -23,7 +23,8 @@ handed over by `app.py`.
                   submit.py line.py (one at work) turn.py (one attempt) verdict.py callback.py resource.py
       batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
                   item.py run.py (its items, so many at once) sending.py again.py result.py
-    webhooks/     calls from the vendor: incoming.py (what the others stand on) message.py
+    webhooks/     calls from the vendor: incoming.py (the verifier) message.py scheme.py (how a vendor signs, as data)
+                  presets.py place.py reading.py signed.py key.py bearer.py fetched.py handshake.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
                   jobs.py
     working/      what waits is worked off: worker.py (one line) verdict.py (how a turn ended) clearing.py

@@ -1,7 +1,8 @@
 """Presets: what is known about a vendor, as a part of a service's table that lies under what the service says itself.
 
 A preset is one TOML file with the keys of `[services.<name>]`: those of the package in `sidecar/providers/`, and the
-user's own in `sidecar.providers_dir`, which win over the package's. Only those that a service names are read.
+user's own in `sidecar.providers_dir`, which win over the package's. Only those that a service names are read. Its table
+`[webhook]` says how the vendor signs what it sends: that is no part of a service.
 """
 
 import re
@@ -30,6 +31,7 @@ class Preset(NamedTuple):
     source: str  # The file, as people write it; a problem of the preset is told with it.
     table: dict[str, Any]
     is_own: bool  # The user's, not the package's.
+    webhook: Any = None  # The table `[webhook]`, as it stands there.
 
     @property
     def base_url_pattern(self) -> str | None:
@@ -123,7 +125,8 @@ class Presets:
                 if table.pop("provider", None) is not None:
                     sentence = "a preset stands on no other preset; write its keys here"
                     self.problems.append(Problem(f"{file.source}: provider", sentence))
-                self._read[name] = Preset(name, file.source, table, file.is_own)
+                webhook = table.pop("webhook", None)
+                self._read[name] = Preset(name, file.source, table, file.is_own, webhook)
         return self._read[name]
 
     def text(self, name: str) -> str:

@@ -1,0 +1,131 @@
+"""Scheme: how a vendor signs its webhooks, as data; `incoming.py` is the one verifier for all of them."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from sidecar.auth.signing.template import Template
+from sidecar.core.section import Section
+from sidecar.core.units import Duration
+from sidecar.webhooks.bearer import JwtConfig
+from sidecar.webhooks.fetched import FetchedConfig
+from sidecar.webhooks.handshake import HandshakeConfig
+from sidecar.webhooks.place import Place
+from sidecar.webhooks.signed import WHOLE, Text
+
+Unit = Literal["s", "ms", "rfc3339", "http_date"]
+Algorithm = Literal[
+    "hmac-sha256", "hmac-sha1", "hmac-sha512", "ed25519", "ecdsa-p256", "rsa-sha256", "jwt", "token"
+]  # fmt: skip
+
+
+class Variant(Section, kw_only=True):
+    """Another text that the vendor may have signed."""
+
+    signed: str
+    body_hash: str | None = None  # A place, signed itself, with the SHA-256 of the body in hex.
+
+
+class Scheme(Section, kw_only=True):
+    """How a vendor signs.
+
+    Places are written `header:NAME`, `query:NAME`, `form:NAME`, `json:PATH`, `field:KEY` (a part of the signature's
+    own header) and `claim:NAME` (of the JWT). `signed` is a template over {body}, {body_hash}, {body_crc32}, {method},
+    {url}, {sorted_form}, {timestamp}, {id}, {setting:NAME}, {json_lines:A,B} and places; a brace of its own is written
+    twice.
+    """
+
+    algorithm: Algorithm = "hmac-sha256"
+    encoding: Literal["hex", "base64", "plain"] = "hex"  # Of the signature. "plain" is for tokens.
+    # How the vendor shows the secret. "whsec" is base64 behind `whsec_`; "sha1" means its hash; a public key is hex
+    # or base64 (DER), or PEM, which is known by itself.
+    secret: Literal["raw", "hex", "base64", "whsec", "sha1"] = "raw"  # noqa: S105 - a form
+    signature: tuple[str, ...]  # Places; {n} in the name of a header stands for 1 to 100. One that is right is enough.
+    separator: str = ""  # Between several signatures in one place. Absent: it holds one.
+    prefix: str = ""  # Before each signature; without it there is none. May hold {setting:NAME}.
+    signed: str = "{body}"
+    variants: tuple[Variant, ...] = ()  # Tried after `signed`.
+    body_hash: str | None = None  # As in a variant.
+    each: str | None = None  # Place of a list in the body whose items are signed one by one; places are then in them.
+    timestamp: str | None = None  # A place. Absent: the vendor signs no time.
+    unit: Unit = "s"
+    tolerance: Duration = Duration(300)  # Older, or further ahead: refused.
+    # Of the event: a place, or a template of places. Read when the signature is right.
+    id: str | None = None
+    type: str | None = None
+    repeats: bool = False  # Different events come with the same body and no id: each arrival is one of its own.
+    keys: FetchedConfig | None = None  # Where the vendor's public key is. Absent: it is the secret.
+    jwt: JwtConfig = JwtConfig()
+    settings: dict[str, str] = {}  # What {setting:NAME} stands for, such as PayPal's id of the webhook.
+    handshakes: tuple[HandshakeConfig, ...] = ()
+
+    @property
+    def covers_body(self) -> bool:
+        """Whether nothing of the body can be changed without the signature being wrong."""
+        if self.algorithm == "token" or self.each is not None:
+            return False
+        if self.algorithm == "jwt":
+            return self.body_hash is not None
+        texts = [(self.signed, self.body_hash), *((each.signed, each.body_hash) for each in self.variants)]
+        return all(body_hash is not None or Template(text).names & WHOLE for text, body_hash in texts)
+
+    @property
+    def settings_missing(self) -> list[str]:
+        """Name the settings that only the user knows, and has not given."""
+        return sorted(set().union(*(text.settings_missing for text in self.texts())))
+
+    def aliases(self) -> dict[str, Place]:
+        """Give the places that templates name by a word."""
+        named = {"timestamp": self.timestamp, "id": self.id}
+        return {name: Place(place) for name, place in named.items() if place is not None and "{" not in place}
+
+    def texts(self) -> Iterator[Text]:
+        """Read every template. Raises ValueError with a sentence."""
+        aliases = self.aliases()
+        texts = (self.signed, *(variant.signed for variant in self.variants), self.prefix, self.jwt.audience)
+        for text in (*texts, *(text for text in (self.id, self.type) if text is not None and "{" in text)):
+            yield Text(text, aliases, self.settings)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Say what cannot be meant."""
+        found = [(field, sentence) for field, text in self._places() if (sentence := _refusal(text)) is not None]
+        if not found:
+            try:
+                list(self.texts())
+            except ValueError as error:
+                found.append(("signed", str(error)))
+        if any(not name.startswith("setting:") for text in (self.prefix, self.jwt.audience) for name in _names(text)):
+            found.append(("prefix", "prefix and jwt.audience may hold {setting:NAME} alone"))
+        if not self.signature:
+            found.append(("signature", "write where the signature stands"))
+        if (self.encoding == "plain") and self.algorithm not in {"token", "jwt"}:
+            found.append(("encoding", "a signature is written in hex or base64"))
+        if self.keys is not None and self.algorithm not in {"rsa-sha256", "jwt"}:
+            found.append(("keys", "only certificates (rsa-sha256) and keys of JWTs are fetched"))
+        if not 0 < self.tolerance <= 7 * 86400:
+            found.append(("tolerance", "write up to 7d: longer, and what is repeated is no longer known as such"))
+        return found
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        for place in self.signature:
+            yield "signature", place.replace("{n}", "1")
+        for field in ("body_hash", "each", "timestamp", "id", "type"):
+            if (place := getattr(self, field)) is not None and not (field in {"id", "type"} and "{" in place):
+                yield field, place
+        for variant in self.variants:
+            if variant.body_hash is not None:
+                yield "variants", variant.body_hash
+
+
+def _names(text: str) -> frozenset[str]:
+    try:
+        return Template(text).names
+    except ValueError:  # Told by itself.
+        return frozenset()
+
+
+def _refusal(text: str) -> str | None:
+    try:
+        Place(text)
+    except ValueError as error:
+        return str(error)
+    return None
