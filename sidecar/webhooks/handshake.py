@@ -45,6 +45,8 @@ class HandshakeConfig(Section, kw_only=True):
             found.append(("when", "whoever asks gets a signature of what {mac:..} names; say what it may look like"))
         if not self.signed and any(place.is_in_body for place in answer.places):
             found.append(("signed", "what nobody signed is not parsed; look at headers and the query"))
+        if self.method == "POST" and not self.when:
+            found.append(("when", "every event would be taken for this handshake, and none delivered; say which it is"))
         if not 200 <= self.status < 300:
             found.append(("status", "write a status from 200 to 299"))
         if self.body and self.fields:

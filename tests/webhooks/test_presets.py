@@ -87,6 +87,7 @@ def test_an_unknown_name_is_no_preset() -> None:
         ({**GOOD, "handshakes": [{"when": {"query:a": "*"}, "signed": False, "body": "{mac:query:a}"}]}, "when"),
         ({**GOOD, "handshakes": [{"when": {"query:a": "/(/"}}]}, "when"),
         ({**GOOD, "handshakes": [{"status": 302}]}, "status"),
+        ({**GOOD, "handshakes": [{"signed": False}]}, "when"),
         ({**GOOD, "handshakes": [{"body": "a", "fields": {"a": "b"}}]}, "fields"),
         ({**GOOD, "handshakes": [{"headers": {"a b": "c"}}]}, "headers"),
     ],
