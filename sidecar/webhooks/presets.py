@@ -5,7 +5,7 @@ a file of their own in `sidecar/providers/webhooks/`.
 """
 
 import tomllib
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sidecar.webhooks.scheme import Scheme
 BUILT_IN = Path(sidecar.__file__).parent / "providers"
 
 
-@cache
+@lru_cache(maxsize=1)
 def webhook_presets() -> tuple[str, ...]:
     """Name the presets that have a scheme, in their order."""
     own = [path.stem for path in (BUILT_IN / "webhooks").glob("*.toml")]
@@ -26,7 +26,7 @@ def webhook_presets() -> tuple[str, ...]:
     return tuple(sorted(own + vendors))
 
 
-@cache
+@lru_cache(maxsize=256)  # More than there are presets.
 def preset(name: str) -> Scheme:
     """Give a preset's scheme. Raises KeyError when there is no such preset."""
     if name not in webhook_presets():

@@ -364,6 +364,7 @@ NOT_WAITED_FOR = {
     "window": "what is counted together", "open_for": "an open circuit refuses at once", "open_max": "the same",
     "slow_after": "only judged", "backoff_max": "a bound of backoff", "hint_max": "a bound of announced waits",
     "settle": "a part of announced waits",
+    "within": "the few milliseconds in which reads gather, inside of the deadline",
     "replay": "how long an answer is kept", "schedule": "of jobs, for which no app waits", "age_max": "the same",
     "keep_for": "the same", "dead_for": "the same",
     "assertion_life": "of a JWT", "token_life": "of a token", "wait": "what a signal says of an answer, as Retry-After",

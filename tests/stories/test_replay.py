@@ -1,6 +1,7 @@
 """What an app sends twice under one key is done once: over restarts, in two pods, and at the same moment."""
 
 import asyncio
+import hashlib
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.kit.app import App, Reply
 from tests.kit.clock import ManualClock
-from tests.kit.exchange import Exchange
+from tests.kit.exchange import Exchange, Request
 from tests.kit.pod import Pod
 from tests.kit.process import Process
 from tests.kit.standing import Standing
@@ -224,12 +225,26 @@ async def test_however_many_attempts_there_is_one_record(clock: ManualClock, tmp
 async def test_another_user_does_not_get_what_the_first_was_told(tmp_path: Path) -> None:
     """The app's own credential goes on to this vendor, so it is part of what makes two calls the same."""
     service = REPLAY + 'auth = { kind = "passthrough" }\n'
-    async with Vendor.echoing() as vendor, Pod(tmp_path, vendor, service=service) as pod:
+
+    def greet(request: Request) -> bytes:  # By what no record may hold, and without repeating it.
+        return answer(hashlib.sha256(request.values("Authorization")[0]).hexdigest().encode())
+
+    async with Vendor.answering(greet) as vendor, Pod(tmp_path, vendor, service=service) as pod:
         alice = await pay(pod.address, "Authorization: Bearer alice")
         bob = await pay(pod.address, "Authorization: Bearer bob")
         again = await pay(pod.address, "Authorization: Bearer alice")
     assert (bob.value("Sidecar-Source"), again.value("Sidecar-Source")) == ("upstream", "cache")
     assert alice.body == again.body != bob.body
+
+
+async def test_an_answer_that_repeats_the_users_credential_is_not_kept(tmp_path: Path) -> None:
+    """It was done, so the vendor is not asked again; what was said stands in no store."""
+    service = REPLAY + 'auth = { kind = "passthrough" }\n'
+    async with Vendor.echoing() as vendor, Pod(tmp_path, vendor, service=service) as pod:
+        first = await pay(pod.address, "Authorization: Bearer alices-own-token")
+        again = await pay(pod.address, "Authorization: Bearer alices-own-token")
+        assert (first.status, again.status, again.value("Sidecar-Error")) == (200, 409, "idempotency_not_kept")
+        assert len(vendor.requests) == 1
 
 
 async def test_without_replay_nothing_is_kept(tmp_path: Path) -> None:
