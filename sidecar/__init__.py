@@ -21,8 +21,10 @@ handed over by `app.py`.
                   exchange.py respond.py peer.py inner.py (a call that no request of its own brought)
     queue/        calls that do not stand alone, or that may happen later: queue.py (all lines) job.py (what is stored)
                   submit.py line.py (one at work) turn.py (one attempt) verdict.py callback.py resource.py
-      batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py (in NDJSON)
-                  item.py run.py (its items, so many at once) sending.py again.py result.py
+      batch/           batch.py (the resource) config.py whole.py asked.py (in JSON) streamed.py lines.py listed.py (in
+                  NDJSON) item.py run.py (its items, so many at once) sending.py again.py result.py
+                  later.py (not waited for) intake.py register.py (which were accepted) item_turns.py
+                  progress.py telling.py (what came of the items) together.py
     webhooks/     calls from the vendor: incoming.py (the verifier) message.py scheme.py (how a vendor signs, as data)
                   presets.py place.py reading.py signed.py key.py bearer.py fetched.py handshake.py
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
@@ -37,8 +39,8 @@ handed over by `app.py`.
                   shared.py (what all stand on) policies.py (a service's machines) limiting.py (of these)
                   machines.py (kept over reloads)
       idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
-                       once.py (the answer, repeated) keeper.py record.py
-      defer/           config.py layer.py when.py (which calls may be jobs, after which failures)
+                       placing.py once.py (the answer, repeated) keeper.py record.py
+      defer/           config.py layer.py when.py (which calls may be jobs, after which failures) storing.py
       batch/           config.py layer.py batch.py (the machine)
       gathering/       config.py layer.py question.py (who may, and what is asked) basket.py (the machine)
                        gathering.py (one under way)

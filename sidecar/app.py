@@ -55,7 +55,7 @@ class App:
         audit, self._tell = self._auditing.audit, self._auditing.tell
         self._storing = Storing(clock, random.random, self._tell, metrics)
         self._queue = Queue(
-            lambda: self._storing.store.backlog, clock, random.random, Ids(), self._tell, self._log.fault,
+            lambda: self._storing.store, clock, random.random, Ids(), self._tell, self._log.fault,
             self._log.redactor.holds, metrics,
         )  # fmt: skip
         self._grounds = Grounds(
@@ -65,7 +65,14 @@ class App:
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
         self._own = Own(
-            self._exchange, clock, random.random, self._grounds.ids, self._tasks, self._log.fault, self._queue
+            self._exchange,
+            clock,
+            random.random,
+            self._grounds.ids,
+            self._tasks,
+            self._log.fault,
+            self._queue,
+            lambda: self._storing.store,
         )
         people = People(self._current, self.snapshot, self.reload, self._queue, audit, self._log.fault)
         self._doors = Doors(

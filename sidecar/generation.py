@@ -27,6 +27,7 @@ from sidecar.layers.admission import Gate
 from sidecar.layers.running import Service
 from sidecar.layers.service import certificate_of, identity_of
 from sidecar.layers.shared import Shared
+from sidecar.queue.job import ITEMS
 from sidecar.queue.line import LineSpec
 from sidecar.queue.queue import Queue
 from sidecar.storing import Storing
@@ -123,6 +124,8 @@ class Generation:
             for name, (queue, statuses) in service.lines.items():
                 secret = None if queue.callback_secret is None else self.shared.secrets.hold(queue.callback_secret)
                 found[name] = LineSpec(queue, statuses, service.handle, service.policies.is_busy, secret)
+                if name == service.name:
+                    found[name + ITEMS] = found[name]
         return found
 
     def start(self, previous: "Generation | None") -> None:

@@ -11,9 +11,11 @@ from sidecar.downstream.exchange import Exchange
 from sidecar.downstream.inner import admit
 from sidecar.layers.running import Service
 from sidecar.queue.batch.batch import PREFIX, Batches, Means
+from sidecar.queue.batch.later import LaterMeans
 from sidecar.queue.queue import Queue
 from sidecar.queue.resource import PREFIX as JOBS
 from sidecar.queue.resource import JobResource
+from sidecar.store.base import Store
 
 
 class Own:
@@ -28,12 +30,14 @@ class Own:
         tasks: Tasks,
         fault: Callable[..., None],
         queue: Queue,
+        store: Callable[[], Store],
     ) -> None:
         def find_service(name: bytes) -> Service:  # Whichever generation is the current one.
             return exchange.router.wanted(name)
 
-        self._batches = Batches(Means(clock, jitter, tasks, fault, find_service, partial(admit, ids)))
-        exchange.own = {PREFIX: self._batches.handle, JOBS: JobResource(queue).handle}
+        later = LaterMeans(store, queue.register, ids, tasks, clock, queue.wake)
+        self._batches = Batches(Means(clock, jitter, tasks, fault, find_service, partial(admit, ids), later))
+        exchange.own = {PREFIX: self._batches.handle, JOBS: JobResource(queue, store, tasks, fault).handle}
 
     def use(self, config: Config) -> None:
         """Take over the bounds of a new generation."""

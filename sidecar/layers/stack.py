@@ -24,10 +24,8 @@ credentials  innermost (entitle, sign): fresh at the moment of sending; then not
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import quote
 
 from sidecar.auth.pool import PooledCredential
-from sidecar.auth.schemes import ApiKey, Bearer
 from sidecar.auth.signing.config import Passthrough
 from sidecar.core.call import Handler, Layer
 from sidecar.core.clock import Clock
@@ -49,18 +47,18 @@ from sidecar.layers.coalesce.likeness import Likeness
 from sidecar.layers.credentials import credentials, noted
 from sidecar.layers.deadline import deadline
 from sidecar.layers.defer.config import QueueConfig
-from sidecar.layers.defer.layer import Replaced, Submit, defer
+from sidecar.layers.defer.layer import Submit, defer
+from sidecar.layers.defer.storing import storing
 from sidecar.layers.entitling import Entitlement
 from sidecar.layers.gathering.config import GatherConfig
 from sidecar.layers.gathering.layer import gather
 from sidecar.layers.hedge.config import HedgeConfig
 from sidecar.layers.hedge.layer import Hedges, Lateness, counted, hedge
 from sidecar.layers.idempotency.config import IdempotencyConfig
-from sidecar.layers.idempotency.field import FieldPlace
 from sidecar.layers.idempotency.keeper import Keeper
-from sidecar.layers.idempotency.layer import idempotency, key_for
+from sidecar.layers.idempotency.layer import idempotency
 from sidecar.layers.idempotency.once import NOT_FINAL, Keyed, OnceRules, once
-from sidecar.layers.idempotency.places import HeaderPlace, Place, QueryPlace
+from sidecar.layers.idempotency.placing import keys_of, place_of
 from sidecar.layers.lanes import Lane, Lanes
 from sidecar.layers.observe import Observer, observe
 from sidecar.layers.rate_limit.ear import Ear
@@ -197,20 +195,8 @@ def _defer(config: ServiceConfig, parts: Parts) -> Layer:
     assert parts.queue is not None
     assert parts.submit is not None
     statuses = (config.retry or RetryConfig()).statuses
-    keyed = config.idempotency or None
-    give_key = None if keyed is None else key_for(*_keys(keyed, parts))
-    forward = frozenset((*config.forward, *(("authorization",) if isinstance(config.auth, Passthrough) else ())))
-    replaced = _replaced(config.auth)
-    return defer(parts.queue, parts.line, statuses, forward, replaced, give_key, parts.submit, parts.clock)
-
-
-def _replaced(auth: object) -> Replaced:
-    """Say where a static credential stands in the request."""
-    if isinstance(auth, ApiKey) and auth.place == "query":
-        return Replaced(parameter=quote(auth.name, safe="").encode())
-    if isinstance(auth, ApiKey):
-        return Replaced(auth.name.lower().encode())
-    return Replaced(auth.header.lower().encode()) if isinstance(auth, Bearer) else Replaced()
+    rules = storing(config, parts.clock, parts.make_key)
+    return defer(parts.queue, parts.line, statuses, *rules, parts.submit, parts.clock)
 
 
 def _retry(config: RetryConfig, parts: Parts) -> Layer:
@@ -241,13 +227,7 @@ def _circuit_breaker(config: CircuitBreakerConfig, parts: Parts) -> Layer:
 
 def _idempotency(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Layer:
     answers = _once(section, config, parts) if section.replay is not None else None
-    return idempotency(*_keys(section, parts), parts.tell, answers)
-
-
-def _keys(section: IdempotencyConfig, parts: Parts) -> tuple[Place, frozenset[str], int, Callable[[], str]]:
-    """Give where keys stand, whose calls get one that is made, how long it is, and what makes it."""
-    methods = frozenset(section.methods if section.has_place else ())
-    return _place(section, parts.clock), methods, section.key_max, parts.make_key
+    return idempotency(*keys_of(section, parts.clock, parts.make_key), parts.tell, answers)
 
 
 def _once(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Callable[[Handler], Keyed]:
@@ -263,20 +243,10 @@ def _once(section: IdempotencyConfig, config: ServiceConfig, parts: Parts) -> Ca
     return once(rules, parts.keeper, parts.clock, parts.jitter)
 
 
-def _place(config: IdempotencyConfig, clock: Clock) -> Place:
-    if config.header is not None:
-        return HeaderPlace(config.header)
-    if config.query is not None:
-        return QueryPlace(config.query)
-    if config.field is None:
-        return HeaderPlace("Idempotency-Key")
-    return FieldPlace(config.field, int(config.body_max), clock)
-
-
 def _batch(config: BatchConfig, service: ServiceConfig, parts: Parts) -> Layer:
     keys = service.idempotency or IdempotencyConfig()  # Without a place of the section's: the header.
     counters = [parts.counter("sidecar_batch_items_total", result) for result in ("sent_again", "failed")]
-    place, key_max = _place(keys, parts.clock), keys.key_max
+    place, key_max = place_of(keys, parts.clock), keys.key_max
     told = (parts.budget, parts.recent, parts.clock, parts.jitter, parts.count_retry)
     return batch(BatchRules(config, service.retry or None), BatchParts(place, key_max, *told, *counters))
 

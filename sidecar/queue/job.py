@@ -3,6 +3,9 @@
     append -> waiting -> claim -> running -> succeeded | failed | waiting again | dead
 
 NEXT is the whole machine. What holds a claim alone may end it; people cancel what waits, and retry what ended badly.
+
+An item of a batch that was not waited for is a job, too, in a line of its own behind the service's name. Its id is the
+batch's, a hyphen and its index; the batch's begins with the line, as a job's does, and has no hyphen behind it.
 """
 
 from datetime import UTC, datetime
@@ -17,6 +20,7 @@ from sidecar.working.verdict import Event
 State = Literal["waiting", "running", "succeeded", "failed", "dead", "cancelled"]
 
 SUCCEEDED, FAILED, DEAD, CANCELLED = "succeeded", "failed", "dead", "cancelled"
+ITEMS = ".~items"  # Behind the name of a service: the line of its batches' items. No route is called so.
 
 NEXT: dict[str, dict[str, str]] = {
     WAITING: {"claimed": RUNNING, "cancelled": CANCELLED},
@@ -25,6 +29,7 @@ NEXT: dict[str, dict[str, str]] = {
         "refused": FAILED,  # The vendor, or a rule of ours, said a no that stays one.
         "put_off": WAITING,  # It may go well later; also when its pod was killed.
         "given_up": DEAD,  # It is too old: a dead letter, kept for people.
+        "unaccepted": CANCELLED,  # An item whose batch was never acknowledged: it is not made.
     },
     SUCCEEDED: {},
     FAILED: {"retried": WAITING},
@@ -54,8 +59,10 @@ class Head(msgspec.Struct, array_like=True):
     idempotency_key: bytes | None
     has_user_agent: bool
     body_hash: bytes
-    why: str  # "asked", or the code or status after which it became a job.
+    why: str  # "asked", "batch", or the code or status after which it became a job.
     error: str = ""  # Of the last attempt: a code and a sentence, or the vendor's status.
+    item: str | None = None  # What the app calls it in its batch; None: it is of no batch, or a line that is no item.
+    is_accepted: bool = False  # Its batch is known to be acknowledged.
 
     def __repr__(self) -> str:
         return f"Head({self.method} ***, request_id={self.request_id})"
@@ -115,6 +122,22 @@ def line_of(job: str) -> str:
     return job.rpartition(".")[0]
 
 
+def item_name(batch: str, index: int) -> str:
+    """Give the id of an item."""
+    return f"{batch}-{index}"
+
+
+def batch_of(item: str) -> str:
+    """Give the batch of an item."""
+    return item.rpartition("-")[0]
+
+
+def is_batch(name: str) -> bool:
+    """Whether an id is that of a batch, and not of a job."""
+    line, _, number = name.rpartition(".")
+    return line.endswith(ITEMS) and "-" not in number
+
+
 def shown(line: str, entry: Entry, *, is_whole: bool = False) -> dict[str, Any]:
     """Show a job to the app and to people; whole: with the vendor's answer."""
     head = head_or_none(entry) or Head("", b"", [], b"", "", "", "", "", None, False, b"", "", UNREADABLE)
@@ -134,6 +157,8 @@ def shown(line: str, entry: Entry, *, is_whole: bool = False) -> dict[str, Any]:
         "key": entry.key or None,
         "why": head.why,
     }
+    if line.endswith(ITEMS):
+        found |= {"batch": batch_of(entry.id), "item": head.item}
     if is_whole:
         found["answer"] = _shown_answer(answer_of(entry))
     return found

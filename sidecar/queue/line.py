@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sidecar.auth.secrets.held import Held
 from sidecar.core.call import Handler
 from sidecar.layers.defer.config import QueueConfig
-from sidecar.queue.job import STATES, service_of
+from sidecar.queue.job import ITEMS, STATES, service_of
 from sidecar.store.backlog import Tally
 from sidecar.working.clearing import age
 from sidecar.working.worker import Worker
@@ -31,6 +31,11 @@ class Line:
         self.workers: list[Worker] = []  # Of the jobs; behind it that of their callbacks, where there are any.
         self.tally = Tally({}, 0, None)
 
+    @property
+    def is_of_items(self) -> bool:
+        """Whether its jobs are items of batches."""
+        return self.name.endswith(ITEMS)
+
     def age(self, wall: float) -> float:
         """Give the seconds since the oldest job that is not done was accepted."""
         return age(self.tally, wall)
@@ -38,7 +43,7 @@ class Line:
     def shown(self, wall: float) -> dict[str, Any]:
         """Show it, for people; nothing of one that nobody wrote down and that holds nothing."""
         found = {state: count for state, count in self.tally.states.items() if count}
-        if not found and self.spec.config.when == "asked":
+        if not found and (self.spec.config.when == "asked" or self.is_of_items):
             return {}
         route = self.name.partition(".")[2]
         oldest = {"oldest_seconds": round(self.age(wall), 1)} if self.tally.oldest_at else {}

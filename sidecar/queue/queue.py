@@ -19,17 +19,19 @@ from sidecar.core.errors import JobState, StoreUnavailable, UnknownJob
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
 from sidecar.layers.defer.layer import Submit
+from sidecar.queue.batch.item_turns import ItemTurns
+from sidecar.queue.batch.register import Register, life_of
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
-from sidecar.queue.job import CANCELLED, DEAD, ENDED, line_of, service_of, shown, states_before
+from sidecar.queue.job import CANCELLED, DEAD, ENDED, ITEMS, line_of, service_of, shown, states_before
 from sidecar.queue.line import Line, LineSpec, ages, counts
 from sidecar.queue.submit import Submitter
 from sidecar.queue.turn import TURN_MAX, Turns
 from sidecar.store.backlog import UNFINISHED, WAITING, Backlog, Entry
-from sidecar.store.base import StoreFailed, StoreFull
+from sidecar.store.base import Store, StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
 from sidecar.working.clearing import purged
 from sidecar.working.verdict import Ended
-from sidecar.working.worker import Worker
+from sidecar.working.worker import Runs, Worker
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
 PURGE_EVERY = 60.0
@@ -41,7 +43,7 @@ class Queue:
 
     def __init__(
         self,
-        backlog: Callable[[], Backlog],
+        store: Callable[[], Store],
         clock: Clock,
         jitter: Callable[[], float],
         ids: Ids,
@@ -51,7 +53,8 @@ class Queue:
         metrics: Metrics,
         make_pace: Callable[[float, float], Pace] = AsyncLimiter,
     ) -> None:
-        self._backlog = backlog
+        self._backlog: Callable[[], Backlog] = lambda: store().backlog
+        self.register = Register(store, clock)  # Of batches.
         self._clock = clock
         self._jitter = jitter
         self._tell = tell
@@ -63,7 +66,7 @@ class Queue:
         self._leaving: set[Worker] = set()  # Of lines that are gone; their turns end.
         self._tasks = Tasks()
         self._is_stopping = False
-        self._submitter = Submitter(backlog, ids, clock, jitter, self._wake)
+        self._submitter = Submitter(self._backlog, ids, clock, jitter, self.wake)
         metrics.watch_series("sidecar_queue_jobs", lambda: counts(self._lines), self)
         metrics.watch_series("sidecar_queue_oldest_seconds", lambda: ages(self._lines, clock.wall()), self)
 
@@ -143,7 +146,7 @@ class Queue:
     async def retry(self, name: str) -> None:
         """Have a job that ended badly tried again at once. Raises UnknownJob, JobState."""
         await self._move(name, states_before("retried"), WAITING, "only a job that ended badly is tried again")
-        self._wake(line_of(name))
+        self.wake(line_of(name))
 
     async def discard(self, name: str) -> None:
         """Take a job away that has ended. Raises UnknownJob, JobState."""
@@ -209,20 +212,22 @@ class Queue:
     def _callbacks(self, line: Line) -> Callbacks:
         return Callbacks(line.name, line.spec.config, line.spec.secret, self._clock, self._jitter)
 
-    def _turns(self, name: str, spec: LineSpec) -> Turns:
+    def _turns(self, name: str, spec: LineSpec) -> Runs:
         service, (config, statuses, handle, is_busy, _) = service_of(name), spec
-        return Turns(
+        turns = Turns(
             service, config, statuses, handle, is_busy, self._clock, self._jitter, self._fault, self._holds_secret
         )
+        return ItemTurns(turns, life_of(config), self.register) if name.endswith(ITEMS) else turns
 
-    def _worker(self, name: str, runs: Turns | Callbacks, spec: LineSpec, ended: Any) -> Worker:
+    def _worker(self, name: str, runs: Runs, spec: LineSpec, ended: Any) -> Worker:
         tell = partial(self._tell, service=service_of(name))
         return Worker(name, self._holder, self._backlog, runs, self._pace(spec), self._clock, tell, ended)
 
     def _pace(self, spec: LineSpec) -> Pace:
         return self._make_pace(max(1.0, spec.config.rate.count), spec.config.rate.seconds)
 
-    def _wake(self, name: str) -> None:
+    def wake(self, name: str) -> None:
+        """Have a line looked at, for it has new jobs."""
         line = self._lines.get(name)
         for worker in line.workers if line is not None else ():
             worker.wake()
@@ -232,12 +237,12 @@ class Queue:
         state, service = ended.settlement.state, service_of(line.name)
         if state == WAITING:
             return
-        if line.spec.config.callback is not None:
+        if line.spec.config.callback is not None and ended.verdict.event != "unaccepted":
             try:
                 await note(self._backlog(), line.name, line.spec.config, entry, ended, self._clock)
             except StoreFull as full:  # Results that the app does not take hold no jobs up; the job itself has it.
                 self._tell("error", "job_result_not_left", service=service, job=entry.id, error=str(full))
-            self._wake(line.name)
+            self.wake(line.name)
         level = {DEAD: "error", "failed": "warning"}.get(state, "info")
         facts = {"attempts": entry.attempts, "error": ended.verdict.error or None}
         self._tell(level, f"job_{state}", service=service, job=entry.id, **facts)
@@ -270,6 +275,8 @@ class Queue:
         config, backlog = line.spec.config, self._backlog()
         for state in ENDED:
             kept = float(config.dead_for if state == DEAD else config.keep_for)
+            if line.is_of_items:  # As long as their batch.
+                kept = max(kept, life_of(config))
             gone = await purged(backlog, line.name, state, kept)
             if gone and state == DEAD:
                 self._tell("warning", "dead_letters_dropped", service=service_of(line.name), jobs=gone)

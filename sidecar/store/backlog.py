@@ -133,6 +133,9 @@ class Backlog(Protocol):
     async def get(self, line: str, name: str) -> Entry | None:
         """Give one, whole."""
 
+    async def states(self, line: str, ids: Sequence[str]) -> list[str]:
+        """Give the state of each, in the order asked; "" for one that is not there. At most APPEND_MAX."""
+
     async def find(self, line: str, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads, the newest first, of one state or of all; `after` is the last id of the page before, or "".
 

@@ -129,6 +129,21 @@ class FallbackBacklog:
             raise failed
         return entry
 
+    async def states(self, line: str, ids: Sequence[str]) -> list[str]:
+        """Give the state of each. While the shared side is away, what is not there locally is not known: StoreDown."""
+        failed: StoreFailed | None = None
+        found = [""] * len(ids)
+        if line in self._used:
+            try:
+                found = await self._local.states(line, ids)
+            except StoreFailed as error:
+                failed = error
+        rest = [name for name, state in zip(ids, found, strict=True) if not state]
+        theirs = dict(zip(rest, await self._shared.states(line, rest), strict=True)) if rest else {}
+        if failed is not None and not all(theirs.values()):
+            raise failed
+        return [state or theirs[name] for name, state in zip(ids, found, strict=True)]
+
     async def find(self, line: str, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads: the local ones, newest first, then the shared ones. Of an id on both sides the local one.
 

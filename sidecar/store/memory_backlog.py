@@ -65,6 +65,11 @@ class MemoryBacklog:
         kept = self._line(line).there.get(name)
         return None if kept is None else kept.shown(is_whole=True)
 
+    async def states(self, line: str, ids: Sequence[str]) -> list[str]:
+        """Give the state of each."""
+        there = self._line(line).there
+        return [there[name].state if name in there else "" for name in ids]
+
     async def find(self, line: str, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads, the newest first."""
         return self._line(line).find(state, after, count)

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from sidecar.store.backlog import Settlement
 
-Event = Literal["claimed", "answered", "refused", "put_off", "given_up", "cancelled", "retried"]
+Event = Literal["claimed", "answered", "refused", "put_off", "given_up", "unaccepted", "cancelled", "retried"]
 
 
 class Verdict(NamedTuple):

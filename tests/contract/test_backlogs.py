@@ -205,6 +205,16 @@ async def test_people_touch_nothing_that_is_worked_on(backlog: Backlog) -> None:
     assert await backlog.settle(LINE, "a", "w", Settlement("done"))
 
 
+async def test_many_states_are_one_question(backlog: Backlog) -> None:
+    """In the order asked; nothing for what is not there."""
+    assert await backlog.states(LINE, ["a"]) == [""]
+    await backlog.append(LINE, [new("a"), new("b"), new("c")], WIDE)
+    await backlog.claim(LINE, "w", 1, LEASE)
+    assert await backlog.move(LINE, "b", {WAITING}, "cancelled")
+    assert await backlog.states(LINE, ["c", "none", "a", "b", "a"]) == [WAITING, "", RUNNING, "cancelled", RUNNING]
+    assert await backlog.states(LINE, []) == []
+
+
 async def test_a_settlement_leaves_what_it_says(backlog: Backlog) -> None:
     """A new head, a result; None keeps what was there; the body goes when it is not needed any more."""
     await backlog.append(LINE, [new("a", body=b"body")], WIDE)

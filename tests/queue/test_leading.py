@@ -27,7 +27,7 @@ class Desk:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.store = MemoryStore(StoreConfig(), clock)
         self.queue = Queue(
-            lambda: self.store.backlog, clock, lambda: 0.5, Ids(), self._tell, self._tell, lambda _: False, Metrics(),
+            lambda: self.store, clock, lambda: 0.5, Ids(), self._tell, self._tell, lambda _: False, Metrics(),
             lambda count, seconds: Pace(),
         )  # fmt: skip
         spec = LineSpec(QueueConfig(), frozenset(), self._handle, lambda: False, None)

@@ -58,7 +58,7 @@ class Pod:
         self.vendor = Vendor()
         self.told: list[str] = []
         self.queue = Queue(
-            lambda: self.backlog, clock, lambda: 0.5, Ids(), lambda level, msg, **_: self.told.append(msg),
+            lambda: self.store, clock, lambda: 0.5, Ids(), lambda level, msg, **_: self.told.append(msg),
             lambda *_, **__: self.told.append("fault"), lambda _: False, Metrics(), lambda *_: Pace(),
         )  # fmt: skip
 
@@ -213,7 +213,7 @@ async def test_a_job_that_cannot_be_read_is_shown_and_hides_no_other(pod: Pod) -
     pod.use(crm=PLAIN)
     name = await pod.submit()
     await pod.backlog.append("crm", [NewEntry("crm.odd", "", b"\x91\xa2\xff\xfe")], ROOM)
-    pod.queue._wake("crm")
+    pod.queue.wake("crm")
     await pod.clock.advance(1.0)
     jobs = {job["id"]: job for job in await pod.queue.jobs(None, None, "", 10)}
     assert (jobs[name]["state"], jobs["crm.odd"]["state"]) == ("succeeded", DEAD)

@@ -164,6 +164,23 @@ async def test_people_find_and_lead_an_entry_wherever_it_is(sides: Sides) -> Non
     assert await held(sides) == (["s2"], ["l2"])
 
 
+async def test_states_are_asked_for_on_both_sides(sides: Sides) -> None:
+    """What is on neither side is known only while both answer."""
+    await add(sides, "up", "s")
+    await add(sides, "down", "l")
+    sides.shared.how = "up"
+    assert await sides.backlog.states(LINE, ["l", "none", "s"]) == [WAITING, "", WAITING]
+    sides.shared.how = "down"
+    assert await sides.backlog.states(LINE, ["l", "l"]) == [WAITING, WAITING]
+    with pytest.raises(StoreDown):
+        await sides.backlog.states(LINE, ["l", "s"])
+    sides.shared.how = "up"
+    sides.local.how = "down"
+    assert await sides.backlog.states(LINE, ["s"]) == [WAITING]
+    with pytest.raises(StoreDown):
+        await sides.backlog.states(LINE, ["l", "s"])
+
+
 async def test_pages_show_the_local_ones_and_then_the_shared_ones(sides: Sides) -> None:
     """Each once, whatever the page's length; without the shared side the local ones, and no end that is none."""
     await add(sides, "up", *(f"s{n}" for n in range(5)), "both")

@@ -104,7 +104,7 @@ class Defer:
         if body.length is not None and body.length > self._body_max:
             raise self._too_large()
         content = await self._whole(call, body)
-        self._bare(call)
+        bare(call, self._replaced)
         return await self._submit(self._line, self._config, call, content, "asked", None)
 
     async def _after(self, call: Call) -> Reply:
@@ -136,7 +136,7 @@ class Defer:
         try:
             content = b"" if replay is None else await self._whole(call, replay.fresh())
             call.headers, call.target = headers, target
-            self._bare(call)
+            bare(call, self._replaced)
             accepted = await self._submit(self._line, self._config, call, content, failure, wait)
         except SidecarError:
             # There is no room for the job, or the app is slow: what the vendor said is the better answer.
@@ -146,14 +146,6 @@ class Defer:
             return reply
         call.end_since(mark, Outcome.FAILURE)  # The answer that is not given to the app.
         return accepted
-
-    def _bare(self, call: Call) -> None:
-        """Take off what the app put where the service's credential goes: it is not the vendor's, and not stored."""
-        header, parameter = self._replaced
-        if header:
-            call.headers = [field for field in call.headers if field[0].lower() != header]
-        if parameter:
-            call.target = query.without(call.target, parameter)
 
     async def _whole(self, call: Call, body: Body) -> bytes:
         """Give the whole body. Raises BodyTooLarge, DeadlineExceeded, and what the app's side failed with."""
@@ -177,6 +169,14 @@ class Defer:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a job's body is at most {self._body_max} bytes (queue.body_max)")
+
+
+def bare(call: Call, replaced: Replaced) -> None:
+    """Take off what the app put where the service's credential goes: it is not the vendor's, and not stored."""
+    if replaced.header:
+        call.headers = [field for field in call.headers if field[0].lower() != replaced.header]
+    if replaced.parameter:
+        call.target = query.without(call.target, replaced.parameter)
 
 
 def defer(

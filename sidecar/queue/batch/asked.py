@@ -33,17 +33,17 @@ def read_asked(content: bytes, items_max: int, concurrency_max: int) -> Asked:
     except RecursionError:
         raise BadRequest("the batch is nested too deeply") from None
     except msgspec.ValidationError as error:
-        raise _wrong(_every_problem(content, error)) from None
+        raise wrong(_every_problem(content, error)) from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"the batch cannot be read: {said(error)[1]}") from None
     if len(asked.items) > items_max:
         raise BodyTooLarge(f"{len(asked.items)} items are more than batch.items_max = {items_max}")
     broken = [f"items[{index}].body: not UTF-8" for index, item in enumerate(asked.items) if not item.is_text()]
     if broken:
-        raise _wrong(broken)
+        raise wrong(broken)
     most = concurrency_max
     if asked.concurrency is not None and not 1 <= asked.concurrency <= most:
-        raise _wrong([f"concurrency: a number from 1 to {most} (batch.concurrency_max)"])
+        raise wrong([f"concurrency: a number from 1 to {most} (batch.concurrency_max)"])
     return asked
 
 
@@ -61,7 +61,8 @@ def _every_problem(content: bytes, first: msgspec.ValidationError) -> list[str]:
     return every or found
 
 
-def _wrong(problems: list[str]) -> BadRequest:
+def wrong(problems: list[str]) -> BadRequest:
+    """Give the error that tells what is wrong with a batch, of which nothing was done."""
     error = BadRequest(f"the batch is not of the right shape, and nothing of it was sent: {problems[0]}")
     more = len(problems) - PROBLEMS_MAX
     error.problems = (*problems[:PROBLEMS_MAX], *([f"and {more} more"] if more > 0 else []))

@@ -11,6 +11,7 @@ from sidecar.core.headers import find
 from sidecar.core.outcome import Outcome
 from sidecar.core.tasks import Tasks
 from sidecar.queue.batch.config import BatchConfig
+from sidecar.queue.batch.later import LaterBatch, LaterMeans
 from sidecar.queue.batch.sending import Admit, FindService, Sender
 from sidecar.queue.batch.streamed import StreamedBatch
 from sidecar.queue.batch.whole import answer_whole
@@ -29,6 +30,7 @@ class Means(NamedTuple):
     fault: Callable[..., None]  # Writes a line about a fault of ours.
     find_service: FindService
     admit: Admit
+    later: LaterMeans
 
 
 class Batches:
@@ -62,6 +64,11 @@ class Batches:
             raise Shed(f"{self._running} batches are under way in this pod (batch.batches_max)", retry_after=1.0)
         self._running += 1
         call.on_end(self._leave)
+        # A service keeps jobs where the store does, and where it does not say queue = false.
+        queue, _ = sender.service.lines.get(sender.service.name, (None, None))
+        if call.prefers_async and queue is not None:
+            later = LaterBatch(call, sender, queue, config, means.later)
+            return await (later.accept_whole() if kind == _JSON else later.accept_lines())
         if kind == _JSON:
             return await answer_whole(call, sender, concurrency, config, self._time_max, means.clock, means.jitter)
         batch = StreamedBatch(call, sender, concurrency, config, self._time_max, means.clock, means.jitter)

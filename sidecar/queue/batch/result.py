@@ -35,17 +35,8 @@ class Result(msgspec.Struct, omit_defaults=True):
     body_base64: str | None = None
 
     def put(self, content: bytes, headers: Headers) -> None:
-        """Put the answer's body in: as JSON if it is JSON, as text if it is text, else in base64. Nothing is lost."""
-        if not content:
-            return
-        coding = find(headers, b"content-encoding")
-        text = None if coding is not None and coding.strip().lower() != b"identity" else _text(content)
-        if text is None:
-            self.body_base64 = base64.b64encode(content).decode()
-        elif _JSON_TYPE.match(find(headers, b"content-type") or b"") and _is_json(content):
-            self.body = msgspec.Raw(content.translate(_SPACES).strip())
-        else:
-            self.body = text
+        """Put the answer's body in."""
+        self.body, self.body_base64 = members_of(content, headers)
 
     def line(self) -> bytes:
         """Write it, without a line break inside."""
@@ -79,6 +70,22 @@ class Summary(msgspec.Struct, omit_defaults=True):
     counts: Counts
     code: str = ""  # Why the rest of the request was not read, if it was not.
     detail: str = ""
+
+
+def members_of(content: bytes, headers: Headers) -> tuple[Any, str | None]:
+    """Give `body` and `body_base64` of an answer: JSON if it is JSON, text if it is text, else base64. Nothing is lost.
+
+    Both are None where there is no body.
+    """
+    if not content:
+        return None, None
+    coding = find(headers, b"content-encoding")
+    text = None if coding is not None and coding.strip().lower() != b"identity" else _text(content)
+    if text is None:
+        return None, base64.b64encode(content).decode()
+    if _JSON_TYPE.match(find(headers, b"content-type") or b"") and _is_json(content):
+        return msgspec.Raw(content.translate(_SPACES).strip()), None
+    return text, None
 
 
 def written(headers: Headers) -> dict[str, str | list[str]]:

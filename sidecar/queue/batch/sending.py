@@ -69,7 +69,7 @@ class Sender:
 
     async def send(self, work: Work) -> Sent:
         """Send it once. Raises nothing but CancelledError."""
-        call = self._call(work)
+        call = self.call_of(work.index)
         sent = Sent(call)
         outcome = Outcome.CANCELLED
         try:
@@ -90,13 +90,14 @@ class Sender:
             call.end(outcome)
         return sent
 
-    def _call(self, work: Work) -> Call:
+    def call_of(self, index: int) -> Call:
+        """Make the call of an item, with what it has of its batch."""
         batch = self._batch
         call = Call(self.service.name, "", b"", [], NO_BODY)
         call.started_at = self._clock.now()
         call.peer = batch.peer
         call.app = batch.app
-        call.request_id = f"{batch.request_id[:_ID_START_MAX]}-{work.index}"
+        call.request_id = f"{batch.request_id[:_ID_START_MAX]}-{index}"
         call.trace_id, call.trace_flags = batch.trace_id, batch.trace_flags
         call.address = b"%b/%b" % (batch.address, self._name)
         return call
@@ -110,12 +111,7 @@ class Sender:
         if left <= 0:
             raise DeadlineExceeded("the time of the batch is used up; the step was: waiting for its turn", is_ours=True)
         work.began_at = work.began_at or call.started_at
-        self.service = service = self._find_service(self._name)
-        content, is_json = item.content()
-        if content is not None:
-            call.body = Body.of(content)
-        self._admit(call, service, item.method, item.path, item.fields())
-        self._put_defaults(call, is_json=is_json)
+        self.enter(call, item)
         if work.idempotency_key is not None:
             call.idempotency_key = work.idempotency_key
         if call.timeout_asked is not None:  # The item's own: for all its sendings, from the first on.
@@ -124,12 +120,21 @@ class Sender:
         if call.attempts_max is not None:
             call.attempts_max = max(1, call.attempts_max - work.attempts)
         call.timeout_asked = left
-        sent.reply = reply = await service.handle(call)
+        sent.reply = reply = await self.service.handle(call)
         call.status, call.source = reply.status, reply.source
         if call.method != "HEAD" and reply.status not in _BODILESS:
             call.step = "reading the answer"
             sent.content = await self._read(reply.body, work.deadline_at)
             call.response_bytes = len(sent.content)
+
+    def enter(self, call: Call, item: Item) -> None:
+        """Put an item on its call, which is for the service as it is now. Raises SidecarError."""
+        self.service = service = self._find_service(self._name)
+        content, is_json = item.content()
+        if content is not None:
+            call.body = Body.of(content)
+        self._admit(call, service, item.method, item.path, item.fields())
+        self._put_defaults(call, is_json=is_json)
 
     def _put_defaults(self, call: Call, *, is_json: bool) -> None:
         """Say that JSON is JSON, and ask for an answer that can be put into JSON; unless the item says otherwise."""

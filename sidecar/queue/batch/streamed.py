@@ -12,12 +12,11 @@ import msgspec
 from sidecar.core.body import NO_BODY, Body
 from sidecar.core.call import Call, Reply
 from sidecar.core.clock import Clock
-from sidecar.core.errors import BadRequest, BodyTooLarge, InternalError, SidecarError
+from sidecar.core.errors import BadRequest, InternalError
 from sidecar.core.outcome import Outcome
 from sidecar.core.tasks import Tasks
 from sidecar.queue.batch.config import BatchConfig
-from sidecar.queue.batch.item import Broken, read
-from sidecar.queue.batch.lines import Lines
+from sidecar.queue.batch.listed import ListedItems
 from sidecar.queue.batch.result import Counts, Result, Summary
 from sidecar.queue.batch.run import Run, places
 from sidecar.queue.batch.sending import Sender, Work
@@ -36,14 +35,12 @@ class StreamedBatch:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._config = config
         self._time_max = time_max
         self._clock = clock
         # The answer flows while the batch goes on, so it has no end of its own: each item has the time of a call.
         self._deadline_at = call.started_at + (call.timeout_asked or float("inf"))
         self._call = call
-        self.lines = Lines(call.body, int(config.line_max))
-        self._read_count = 0
+        self.items = ListedItems(call.body, config)
         self._counts = Counts()
         self.out = Body(None, self._full, self._free)
         self._has_room = asyncio.Event()
@@ -79,24 +76,11 @@ class StreamedBatch:
 
     async def _take(self) -> Work | None:
         """Read the next item. Raises what the request's body failed with, BodyTooLarge after the last one allowed."""
-        line = await self.lines.next()
-        if line is None:
+        listed = await self.items.next()
+        if listed is None:
             return None
-        index = self._read_count
-        most = self._config.items_max
-        if index >= most:
-            raise BodyTooLarge(f"the batch has more than batch.items_max = {most} items; the rest was not read")
-        self._read_count += 1
         deadline_at = min(self._deadline_at, self._clock.now() + self._time_max)
-        if not line:
-            error: SidecarError = BodyTooLarge(f"the line is over batch.line_max = {self._config.line_max}")
-            return Work(error, None, index, deadline_at)
-        item = read(line)
-        if isinstance(item, Broken):
-            where = item.where.removeprefix(".")
-            error = BadRequest(f"the line is no item: {where}{': ' if where else ''}{item.what}")
-            return Work(error, item.id, index, deadline_at)
-        return Work(item, item.id, index, deadline_at)
+        return Work(listed.item, listed.id, listed.number, deadline_at)
 
     async def _deliver(self, result: Result) -> None:
         """Hand a result to the app as soon as it takes it."""

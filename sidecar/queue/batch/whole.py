@@ -56,7 +56,7 @@ async def answer_whole(
 
     Nobody sees a byte of the answer before the last item ended, so the time is that of a call, at most `time_max`.
     """
-    content = await _content(call.body, int(config.request_max))
+    content = await read_whole(call.body, int(config.request_max))
     asked = read_asked(content, config.items_max, config.concurrency_max)
     call.deadline_at = call.started_at + min(time_max, call.timeout_asked or time_max)
     answers = Answers(len(asked.items), int(config.answer_max))
@@ -75,8 +75,8 @@ async def answer_whole(
     return Reply(200, b"OK", headers, body, "sidecar")
 
 
-async def _content(body: Body, bytes_max: int) -> bytes:
-    """Read the whole request."""
+async def read_whole(body: Body, bytes_max: int) -> bytes:
+    """Read the whole request. Raises BodyTooLarge, and what the body fails with."""
     too_large = BodyTooLarge(f"the batch is over batch.request_max = {bytes_max} bytes; send it as lines (NDJSON)")
     if body.length is not None and body.length > bytes_max:
         raise too_large

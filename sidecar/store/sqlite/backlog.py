@@ -97,6 +97,10 @@ class SqliteBacklog:
                     raise self._unreadable(error) from None
         return None
 
+    async def states(self, line: str, ids: Sequence[str]) -> list[str]:
+        """Give the state of each."""
+        return await self._ask(line, lambda lines: lines.states(ids))
+
     async def find(self, line: str, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads, the newest first."""
         return await self._ask(line, lambda lines: lines.find(state, after, count))

@@ -86,6 +86,11 @@ class Lines:
         row = self.find_one(name)
         return None if row is None else self._whole(row)
 
+    def states(self, names: Sequence[str]) -> list[str]:
+        """Give the state of each."""
+        ask = "SELECT state FROM entries WHERE line = ? AND id = ?"
+        return [(self._do(ask, (self._line, name)).fetchone() or ("",))[0] for name in names]
+
     def find(self, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads, the newest first."""
         before = 2**63 - 1

@@ -65,6 +65,10 @@ class ValkeyBacklog:
         row = await self._ask(scripts.GET, line, name)
         return None if row is None else _entry(row)
 
+    async def states(self, line: str, ids: Sequence[str]) -> list[str]:
+        """Give the state of each."""
+        return [state.decode() for state in await self._ask(scripts.STATES, line, *ids)] if ids else []
+
     async def find(self, line: str, state: str | None, after: str, count: int) -> list[Entry]:
         """Give heads, the newest first."""
         return [_entry(row) for row in await self._ask(scripts.FIND, line, state or "", after, count)]

@@ -167,6 +167,13 @@ return 1
 # ARGV: id.
 GET = script("""return show(ARGV[1], true)""")
 
+# ARGV: ids.
+STATES = script("""
+local states = {}
+for n = 1, #ARGV do states[n] = redis.call('HGET', entry(ARGV[n]), 'state') or '' end
+return states
+""")
+
 # ARGV: state or '', id or '', count.
 FIND = script("""
 local below = '+inf'
