@@ -3,11 +3,12 @@
 The map. Imports go down this list, never up and never sideways; neighbours meet as protocols and plain callables,
 handed over by `app.py`.
 
-    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, audit, demo, version
+    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, events, audit, demo, version
     demo/         a scripted vendor, and the tour: tour.py stage.py step.py checks.py screen.py client.py
                   vendor.py memory.py (of the vendor)
       story/      the steps: good_days.py bad_days.py limits.py outages.py kept.py refusals.py
     serve.py      a process that serves, led by signals     login.py     `sidecar login`: what a login stands on
+    waiting.py    `sidecar jobs`, `sidecar events`
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     process.py    what is set once for the process          auditing.py  the audit log of the process
@@ -27,8 +28,10 @@ handed over by `app.py`.
                   progress.py telling.py (what came of the items) together.py
     webhooks/     calls from the vendor: incoming.py (the verifier) message.py scheme.py (how a vendor signs, as data)
                   presets.py place.py reading.py signed.py key.py bearer.py fetched.py handshake.py
+                  door.py receiver.py (one webhook) verifying.py standard.py config.py target.py event.py (what is
+                  stored) webhooks.py (all of them) delivery.py taker.py (the app) events.py (for people)
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
-                  jobs.py
+                  jobs.py events.py
     working/      what waits is worked off: worker.py (one line) verdict.py (how a turn ended) clearing.py
                   signing.py (of what is posted to the app)
     layers/       one policy per file; stack.py holds the order and why  << read this first

@@ -34,6 +34,9 @@ from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
 from sidecar.upstream.resolve import Resolver
 from sidecar.upstream.tls import Trust
+from sidecar.webhooks.door import Door as HookDoor
+from sidecar.webhooks.events import Events
+from sidecar.webhooks.webhooks import Webhooks
 
 WATCH_EVERY = 1.0  # Seconds between two looks at the config's and the secrets' files.
 FLUSH_MAX = 2.0  # Seconds that the last log lines may take; a reader that is stuck longer loses them.
@@ -58,6 +61,7 @@ class App:
             lambda: self._storing.store, clock, random.random, Ids(), self._tell, self._log.fault,
             self._log.redactor.holds, metrics,
         )  # fmt: skip
+        self._webhooks = Webhooks(lambda: self._storing.store.backlog, clock, random.random, Ids(), self._tell, metrics)
         self._grounds = Grounds(
             clock, random.random, Ids(), self._tasks, metrics, self._log, self._tell, audit, Resolver(clock), Trust(),
             Paces(), self._storing, self._queue,
@@ -74,13 +78,18 @@ class App:
             self._queue,
             lambda: self._storing.store,
         )
-        people = People(self._current, self.snapshot, self.reload, self._queue, audit, self._log.fault)
+        people = People(
+            self._current, self.snapshot, self.reload, self._queue, Events(self._webhooks), audit, self._log.fault
+        )
         self._doors = Doors(
             self._exchange.run,
             clock,
             {
                 "telemetry": lambda _: health_app(lambda: self._not_ready, metrics.exposition),
                 "admin": people.app,
+                "webhooks": HookDoor(
+                    self._webhooks.receiver, lambda: self._exchange.is_draining, clock, Ids(), self._log.fault
+                ).app,
             },
         )
         self._generation: Generation | None = None
@@ -97,7 +106,7 @@ class App:
         return [listener.url for listener in self._doors.egress]
 
     def address(self, door: str) -> str:
-        """Where `admin` or `telemetry` listens."""
+        """Where `admin`, `telemetry` or `webhooks` listens."""
         return self._doors.bound(door)
 
     def snapshot(self) -> dict[str, Any]:
@@ -109,6 +118,7 @@ class App:
             "connections": sum(listener.connections for listener in self._doors.egress),
             "store": self._storing.store.snapshot(),
             **self._generation.snapshot(self._queue.snapshot),
+            **self._webhooks.snapshot(),
         }
 
     # Start.
@@ -129,8 +139,7 @@ class App:
         self._not_ready = None
         settle_memory()
         self._tasks.spawn(self._watch(), "watch")
-        people = {door: self.address(door) for door in ("admin", "telemetry")}
-        self._log.event("info", "ready", version=__version__, egress=self.egress_addresses, **people)
+        self._log.event("info", "ready", version=__version__, egress=self.egress_addresses, **self._doors.others)
 
     async def _load(self) -> None:
         """Read the config and make it the current generation. Raises ConfigError, with nothing changed."""
@@ -169,6 +178,7 @@ class App:
         """Have what the app sends next meet this generation."""
         self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
         self._own.use(generation.config)
+        self._webhooks.use(generation.hooks())
 
     def _swap(self, generation: Generation) -> None:
         previous, self._generation = self._generation, generation
@@ -260,7 +270,9 @@ class App:
         self._doors.stop_accepting()
         left = 0.0 if self._is_cut_short else seconds
         jobs = self._tasks.spawn(self._queue.stop(left), "the queue")  # Beside the calls.
+        events = self._tasks.spawn(self._webhooks.stop(left), "webhooks")
         cut_off = await self._doors.drain(left)
+        await events
         self._step("finish_calls", cut_off=cut_off, jobs_cut_off=await jobs)
         if not await asyncio.to_thread(self._writer.flush, self._flush_max):
             self._flush_max = FLUSH_MAX_HURRIED
@@ -282,6 +294,7 @@ class App:
         self._log.event("info", "drain", step=step, **fields)
 
     async def _close(self) -> None:
+        await self._webhooks.stop(0.0)
         if self._generation is not None:
             await self._generation.close()
         await self._tasks.stop()

@@ -16,9 +16,9 @@ from sidecar.config.model import Config
 from sidecar.config.presets import Presets
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.config.rules import check
+from sidecar.waiting import add_events, add_jobs, print_json
 
 _OK, _PROBLEM = 0, 1
-_JOB_COLUMNS = ("id", "state", "method", "path", "attempts", "created_at", "next_at", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     token.set_defaults(command=_token)
     for command in (login, token):
         command.add_argument("service", metavar="SERVICE")
-    _add_jobs(commands)
+    add_jobs(commands)
+    add_events(commands)
     audit = commands.add_parser("audit", help="the audit log").add_subparsers(required=True, metavar="WHAT")
     verify = audit.add_parser("verify", help="find what was removed or changed")
     verify.add_argument("file", metavar="FILE", type=Path, nargs="+", help="of one chain; -: stdin, lines of the log")
@@ -84,25 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     commands.add_parser("version", help="print the version").set_defaults(command=_version)
     return parser
-
-
-def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    jobs = commands.add_parser("jobs", help="the deferred calls").add_subparsers(required=True, metavar="WHAT")
-    listed = jobs.add_parser("list", help="the newest first")
-    listed.add_argument("--service", help="only of this one")
-    listed.add_argument("--state", help="only those that are waiting, running, succeeded, failed, dead or cancelled")
-    listed.add_argument("--limit", type=int, default=50, help="at most so many, up to 200; default: 50")
-    listed.add_argument("--after", metavar="ID", help="those behind this one: the next page")
-    listed.add_argument("--json", action="store_true", help="for programs")
-    listed.set_defaults(command=_jobs_list)
-    show = jobs.add_parser("show", help="one job, with the vendor's answer")
-    retry = jobs.add_parser("retry", help="try a job again that failed, is dead or was cancelled")
-    discard = jobs.add_parser("discard", help="cancel a job that waits; take one away that has ended")
-    for command, method in ((show, "GET"), (retry, "POST"), (discard, "DELETE")):
-        command.add_argument("ids", metavar="ID", nargs="+")
-        command.set_defaults(command=_job, method=method)
-    for command in (listed, show, retry, discard):
-        command.add_argument("-c", "--config", type=Path, default=Path("sidecar.toml"), help="default: ./sidecar.toml")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -124,7 +106,7 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
     config = load(arguments.config)
     if arguments.json:
-        _print_json(as_data(config))
+        print_json(as_data(config))
     else:
         sys.stdout.write(as_toml(config))
     return _OK
@@ -140,7 +122,7 @@ def _show_services(arguments: argparse.Namespace) -> int:
         print(f"sidecar: {error}", file=sys.stderr)
         return _PROBLEM
     if arguments.json:
-        _print_json(services)
+        print_json(services)
     else:
         from sidecar.admin.table import print_services
 
@@ -158,7 +140,7 @@ def _show_providers(arguments: argparse.Namespace) -> int:
         return _show_provider(presets, arguments.name)
     rows = presets_as_data(presets)
     if arguments.json:
-        _print_json(rows)
+        print_json(rows)
     elif sys.stdout.isatty():
         _print_table(rows)
     else:
@@ -211,48 +193,6 @@ def _token(arguments: argparse.Namespace) -> int:
     return _OK
 
 
-def _jobs_list(arguments: argparse.Namespace) -> int:
-    from urllib.parse import urlencode
-
-    from sidecar.admin.ask import Unreachable, ask
-
-    wanted = {name: getattr(arguments, name) for name in ("service", "state", "limit", "after")}
-    query = urlencode({name: value for name, value in wanted.items() if value is not None})
-    try:
-        jobs = ask(load(arguments.config).listen.admin, f"/api/jobs?{query}")["jobs"]
-    except Unreachable as error:
-        print(f"sidecar: {error}", file=sys.stderr)
-        return _PROBLEM
-    if arguments.json:
-        _print_json(jobs)
-        return _OK
-    if sys.stdout.isatty():
-        print(*_JOB_COLUMNS, sep="\t")
-    for job in jobs:
-        print(*(job.get(name) or "-" for name in _JOB_COLUMNS), sep="\t")
-    if not jobs:
-        print("sidecar: there are no such jobs", file=sys.stderr)
-    elif len(jobs) == arguments.limit:
-        print(f"sidecar: there may be more; go on with --after {jobs[-1]['id']}", file=sys.stderr)
-    return _OK
-
-
-def _job(arguments: argparse.Namespace) -> int:
-    from urllib.parse import quote
-
-    from sidecar.admin.ask import Unreachable, ask
-
-    admin, code = load(arguments.config).listen.admin, _OK
-    for name in arguments.ids:
-        path = f"/api/jobs/{quote(name, safe='')}" + ("/retry" if arguments.method == "POST" else "")
-        try:
-            _print_json(ask(admin, path, method=arguments.method))
-        except Unreachable as error:
-            print(f"sidecar: {name}: {error}", file=sys.stderr)
-            code = _PROBLEM
-    return code
-
-
 def _audit_verify(arguments: argparse.Namespace) -> int:
     from sidecar.telemetry.audit.verify import verify, verify_stream
 
@@ -290,10 +230,3 @@ def _print_table(rows: Sequence[Mapping[str, str | list[str]]]) -> None:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _print_json(data: object) -> None:
-    import json
-
-    json.dump(data, sys.stdout, indent=2, ensure_ascii=False)
-    print()

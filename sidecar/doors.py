@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from sidecar.admin.door import PeopleDoor
+from sidecar.admin.door import CONNECTIONS_MAX, PeopleDoor
 from sidecar.config.model import Config
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.core.address import Address
@@ -20,11 +20,13 @@ from sidecar.core.tasks import Tasks
 from sidecar.downstream.listener import Handle, Listener, bind_unix
 from sidecar.downstream.router import Door
 
+WEBHOOK_CONNECTIONS_MAX = 1024  # Full: as at the other doors that are no app's.
+
 MakeApp = Callable[[frozenset[str]], web.Application]
 
 
 class People(NamedTuple):
-    """A door for people and probes, as the config asked for it."""
+    """A door for people, probes and vendors, as the config asked for it."""
 
     address: str
     hosts: frozenset[str]
@@ -32,12 +34,12 @@ class People(NamedTuple):
 
 
 class Doors:
-    """The app's doors by address, and the two for people."""
+    """The app's doors by address, and those for people, probes and vendors."""
 
     def __init__(self, handle: Handle, clock: Clock, people: dict[str, MakeApp]) -> None:
         self._handle = handle
         self._clock = clock
-        self._people = people  # By key of [listen]: admin, telemetry.
+        self._people = people  # By key of [listen]: admin, telemetry, webhooks.
         self._egress: dict[tuple[str, str | None], Listener] = {}
         self._leaving: set[Listener] = set()  # The config asks for them no more; their last calls are under way.
         self._open: dict[str, People] = {}
@@ -49,8 +51,13 @@ class Doors:
         return list(self._egress.values())
 
     def bound(self, key: str) -> str:
-        """Where `admin` or `telemetry` listens."""
+        """Where `admin`, `telemetry` or `webhooks` listens."""
         return self._open[key].door.bound
+
+    @property
+    def others(self) -> dict[str, str]:
+        """Where the doors listen that are no app's."""
+        return {name: people.door.bound for name, people in self._open.items()}
 
     @property
     def busy(self) -> int:
@@ -70,7 +77,8 @@ class Doors:
             for key, path in wanted.items():
                 if key not in self._egress and key not in moved:
                     fresh[key] = await self._open_egress(key, path, config)
-            for name in self._people:
+            asked = [name for name in self._people if name != "webhooks" or config.webhooks]
+            for name in asked:
                 if name not in self._open or self._open[name].address != getattr(config.listen, name):
                     fresh_people[name] = await self._open_people(name, config)
         except BaseException:
@@ -82,7 +90,7 @@ class Doors:
             raise
         stays = {*wanted, *moved.values()}
         gone = [listener for key, listener in self._egress.items() if key not in stays]
-        old_people = [self._open[name] for name in fresh_people if name in self._open]
+        old_people = [self._open.pop(name) for name in list(self._open) if name in fresh_people or name not in asked]
         self._egress = {key: fresh.get(key) or self._egress[moved.get(key, key)] for key in wanted}
         for key in moved:
             self._egress[key].lead_to(_door(key))
@@ -130,7 +138,7 @@ class Doors:
         text = getattr(config.listen, name)
         hosts = _hosts(config)
         address = Address.parse(text)
-        door = PeopleDoor(self._clock)
+        door = PeopleDoor(self._clock, WEBHOOK_CONNECTIONS_MAX if name == "webhooks" else CONNECTIONS_MAX)
         try:
             place: tuple[str, int] | socket.socket = (address.host, address.port)
             if address.path:

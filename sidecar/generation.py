@@ -37,6 +37,8 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.connector import Guarded
 from sidecar.upstream.resolve import Resolver
 from sidecar.upstream.tls import Contexts, Trust, client_context
+from sidecar.webhooks.receiver import HookSpec
+from sidecar.webhooks.verifying import verifier_of
 
 
 class Grounds(NamedTuple):
@@ -127,6 +129,17 @@ class Generation:
                 if name == service.name:
                     found[name + ITEMS] = found[name]
         return found
+
+    def hooks(self) -> dict[str, HookSpec]:
+        """Give the webhooks, and what verifies and signs them."""
+        hold = self.shared.secrets.hold
+        return {
+            name: HookSpec(
+                config, verifier_of(config), tuple(hold(secret) for secret in config.secrets),
+                None if config.deliver_secret is None else hold(config.deliver_secret),
+            )
+            for name, config in self.config.webhooks.items()
+        }  # fmt: skip
 
     def start(self, previous: "Generation | None") -> None:
         """Fetch ahead what first calls would wait for; the secrets have been read."""

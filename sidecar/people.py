@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.admin.api import admin_app
+from sidecar.admin.events import Events
 from sidecar.admin.jobs import Jobs
 from sidecar.config.show import as_data
 from sidecar.generation import Generation
@@ -34,6 +35,33 @@ class _Recorded:
         self._audit.note("job_discarded", job=name)
 
 
+class _RecordedEvents:
+    """What vendors sent, with what people change in it in the audit."""
+
+    def __init__(self, events: Events, audit: Audit) -> None:
+        self.event = events.event
+        self.events = events.events
+        self._events = events
+        self._audit = audit
+
+    async def cancel(self, name: str) -> None:
+        await self._events.cancel(name)
+        self._audit.note("event_cancelled", event=name)
+
+    async def retry(self, name: str) -> None:
+        await self._events.retry(name)
+        self._audit.note("event_retried", event=name)
+
+    async def discard(self, name: str) -> None:
+        await self._events.discard(name)
+        self._audit.note("event_discarded", event=name)
+
+    async def replay(self, webhook: str, since: float, after: str) -> dict[str, Any]:
+        found = await self._events.replay(webhook, since, after)
+        self._audit.note("events_replayed", webhook=webhook, events=found["replayed"])
+        return found
+
+
 class People:
     """Asks and leads the generation at work; what changes something is in the audit."""
 
@@ -43,6 +71,7 @@ class People:
         snapshot: Callable[[], Mapping[str, Any]],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
         jobs: Jobs,
+        events: Events,
         audit: Audit,
         fault: Callable[..., None],
     ) -> None:
@@ -50,6 +79,7 @@ class People:
         self._snapshot = snapshot
         self._reload = reload
         self._jobs = _Recorded(jobs, audit)
+        self._events = _RecordedEvents(events, audit)
         self._audit = audit
         self._fault = fault
 
@@ -62,6 +92,7 @@ class People:
             self._force_circuit,
             self._logged_in,
             jobs=self._jobs,
+            events=self._events,
             hosts=hosts,
             on_fault=lambda error: self._fault("admin", error),
         )

@@ -21,7 +21,7 @@ LADDER = [
     ["__main__"],
     ["cli"],
     ["demo"],
-    ["serve", "login"],
+    ["serve", "login", "waiting"],
     ["app"],
     ["people"],
     ["doors", "generation", "process"],
@@ -45,6 +45,8 @@ FUNCTION_LINES_MAX = 60
 REVEALERS = (
     "auth/",
     "queue/callback.py",
+    "webhooks/delivery.py",
+    "webhooks/verifying.py",
     "store/valkey/connecting.py",
     "upstream/dial.py",
     "upstream/proxy.py",

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.admin.door import BODY_MAX
+from sidecar.admin.events import Events, add_events
 from sidecar.admin.jobs import Jobs, add_jobs
 from sidecar.admin.page import PAGE, POLICY
 from sidecar.admin.problem import NoCircuit, NotFound, ReloadRefused, problem
@@ -30,7 +31,8 @@ Picture = Mapping[str, Any]
 _KNOWN = (
     "GET /, GET /api/services, GET /api/services/{name}, POST /api/services/{name}/circuit, "
     "POST /api/services/{name}/login, GET /api/config, POST /api/reload, GET /api/jobs, GET /api/jobs/{id}, "
-    "DELETE /api/jobs/{id}, POST /api/jobs/{id}/retry"
+    "DELETE /api/jobs/{id}, POST /api/jobs/{id}/retry, GET /api/events, GET /api/events/{id}, DELETE /api/events/{id}, "
+    "POST /api/events/{id}/retry, POST /api/events/replay"
 )
 VERSION_MAX = 512  # Characters. Longer: refused; no store has such.
 _HEADERS = {
@@ -70,6 +72,7 @@ def admin_app(
     logged_in: Callable[[str, str], None] = _no_logins,
     *,
     jobs: Jobs | None = None,
+    events: Events | None = None,
     hosts: frozenset[str] = frozenset(),
     on_fault: Callable[[BaseException], None],
 ) -> web.Application:
@@ -78,8 +81,8 @@ def admin_app(
     `snapshot` gives {"generation": n, "services": {name: {...}}}; `config` what was loaded, secrets as references;
     `reload` {"ok": bool, "generation": n, "problems": [...]}. `force_circuit` sets the circuits of a service to `open`
     or `auto` and gives them, none if it has none; it raises UnknownService. `logged_in` is told of a service's new
-    refresh token and its version; it raises UnknownService and BadRequest. `jobs` is the queue; `on_fault` is told what
-    broke inside.
+    refresh token and its version; it raises UnknownService and BadRequest. `jobs` is the queue, `events` what vendors
+    sent; `on_fault` is told what broke inside.
     """
 
     async def service(request: web.Request) -> web.Response:
@@ -117,9 +120,15 @@ def admin_app(
     app.router.add_get("/api/config", _showing(config))
     app.router.add_post("/api/reload", load_anew)
     app.router.add_get("/", _page)
+    _add_what_waits(app, jobs, events)
+    return app
+
+
+def _add_what_waits(app: web.Application, jobs: Jobs | None, events: Events | None) -> None:
     if jobs is not None:
         add_jobs(app, jobs)
-    return app
+    if events is not None:
+        add_events(app, events)
 
 
 def _showing(picture: Callable[[], Picture]) -> Handler:

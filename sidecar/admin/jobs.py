@@ -39,7 +39,7 @@ def add_jobs(app: web.Application, jobs: Jobs) -> None:
         state = query.get("state")
         if state is not None and state not in STATES:
             raise BadRequest(f"state is one of {', '.join(STATES)}")
-        found = await jobs.jobs(query.get("service"), state, query.get("after", ""), _limit(query.get("limit")))
+        found = await jobs.jobs(query.get("service"), state, query.get("after", ""), limit_of(query.get("limit")))
         return _json({"jobs": found})
 
     async def shown(request: web.Request) -> web.Response:
@@ -65,7 +65,8 @@ def add_jobs(app: web.Application, jobs: Jobs) -> None:
     app.router.add_post("/api/jobs/{id}/retry", retried)
 
 
-def _limit(text: str | None) -> int:
+def limit_of(text: str | None) -> int:
+    """Read how many are wanted. Raises BadRequest."""
     if text is None:
         return PAGE
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= PAGE_MAX:

@@ -15,6 +15,7 @@ from sidecar.queue.batch.config import BatchConfig
 from sidecar.store.config import StoreConfig
 from sidecar.telemetry.audit.config import AuditConfig
 from sidecar.telemetry.log import LogConfig
+from sidecar.webhooks.config import WebhookConfig
 
 ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -49,6 +50,7 @@ class Config(Section, kw_only=True):
     audit: AuditConfig | None = None
     log: LogConfig = LogConfig()
     services: dict[str, ServiceEntry] = {}
+    webhooks: dict[str, WebhookConfig] = {}
 
 
 def overrides(entry: ServiceEntry, route: ServiceConfig) -> dict[str, Any]:

@@ -128,6 +128,9 @@ class Reader:
             return self.note(path, f"write one of {listed(choices)}")
         if False in choices and isinstance(raw, bool):
             return self.note(path, "write false to switch it off; leave the key out for the defaults")
+        lists = [member for member in rest if get_origin(member) is tuple]
+        if lists and len(rest) == 2:  # One, or a list of such.
+            rest = lists if isinstance(raw, list | tuple) else [member for member in rest if member not in lists]
         if len(rest) == 1:
             return self.value(rest[0], raw, path)
         return self._tagged(tuple(rest), raw, path)

@@ -87,6 +87,18 @@ class JobState(SidecarError):
     code, status, title, proxy_error = "job_state", 409, "Not in this state", "http_request_denied"
 
 
+class UnknownEvent(SidecarError):
+    """No such event, or no such webhook; or it was delivered long ago."""
+
+    code, status, title, proxy_error = "unknown_event", 404, "Unknown event", "destination_not_found"
+
+
+class EventState(SidecarError):
+    """The event is in a state in which that cannot be done."""
+
+    code, status, title, proxy_error = "event_state", 409, "Not in this state", "http_request_denied"
+
+
 class NotInAnswer(SidecarError):
     """The vendor was asked for several things at once, and its answer does not have this one."""
 

@@ -44,6 +44,7 @@ class ListenConfig(Section, kw_only=True):
     egress: tuple[str, ...] = ("127.0.0.1:4000",)
     admin: str = "127.0.0.1:4001"
     telemetry: str = "0.0.0.0:4002"
+    webhooks: str = "0.0.0.0:4003"  # Open where there are [webhooks.*].
     hosts: tuple[str, ...] = ()  # Further names the doors answer to; localhost and loopback addresses always.
     app_token: SecretRef | None = None
     connections_max: int = 4096  # Full: a new connection gets 503 and is closed.

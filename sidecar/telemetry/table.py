@@ -76,6 +76,12 @@ TABLE = (
     ),
     Row("sidecar_queue_jobs", "gauge", ("service", "state"), "Jobs, by what they do now.", max),
     Row("sidecar_queue_oldest_seconds", "gauge", ("service",), "Since the oldest job not done was accepted.", max),
+    Row(
+        "sidecar_events_total", "counter", ("webhook", "result"), "Requests to a webhook, by what became of them.",
+    ),
+    Row("sidecar_deliveries_total", "counter", ("webhook", "result"), "Tries to hand an event to the app."),
+    Row("sidecar_webhook_events", "gauge", ("webhook", "state"), "Events, by what they do now.", max),
+    Row("sidecar_webhook_oldest_seconds", "gauge", ("webhook",), "Since the oldest event not done was accepted.", max),
     Row("sidecar_store_up", "gauge", (), "1 while the store of [store] answers, 0 while it does not.", min),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),

@@ -13,8 +13,9 @@ from sidecar.config.rules.names import names
 from sidecar.config.rules.references import references
 from sidecar.config.rules.services import services
 from sidecar.config.rules.timeouts import margins
+from sidecar.config.rules.webhooks import webhooks
 
-_RULES = (margins, listeners, references, credentials, bounds, names, services)
+_RULES = (margins, listeners, references, credentials, bounds, names, services, webhooks)
 
 
 def check(config: Config) -> list[Problem]:

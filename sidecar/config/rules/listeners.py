@@ -38,6 +38,8 @@ def doors(config: Config) -> Iterator[tuple[str, str]]:
         yield f"listen.egress[{index}]", text
     yield "listen.admin", config.listen.admin
     yield "listen.telemetry", config.listen.telemetry
+    if config.webhooks:
+        yield "listen.webhooks", config.listen.webhooks
     for name, entry in config.services.items():
         for index, text in enumerate(entry.config.listen):
             yield f"services.{name}.listen[{index}]", text
@@ -46,7 +48,7 @@ def doors(config: Config) -> Iterator[tuple[str, str]]:
 def _judged(path: str, address: Address) -> Iterator[Problem]:
     if path == "listen.admin" and not address.is_local:
         yield Problem(path, 'the admin door never leaves the pod; write a loopback address or "unix:/path.sock"')
-    if path not in {"listen.admin", "listen.telemetry"} and not address.is_local:
+    if path not in {"listen.admin", "listen.telemetry", "listen.webhooks"} and not address.is_local:
         yield Problem(
             path, "whoever reaches this address may call with the pod's credentials; use a loopback address",
             is_warning=True,

@@ -35,7 +35,7 @@ class QueueConfig(Section, kw_only=True):
         found = []
         if not self.schedule:
             found.append(("schedule", 'write at least one length of time, such as ["1s", "1m"]'))
-        if self.callback is not None and not _is_the_pods(self.callback):
+        if self.callback is not None and not is_the_pods(self.callback):
             found.append(("callback", 'write an address of the app in this pod, such as "http://127.0.0.1:8080/jobs"'))
         if (self.callback is None) != (self.callback_secret is None):
             found.append(
@@ -44,7 +44,8 @@ class QueueConfig(Section, kw_only=True):
         return found
 
 
-def _is_the_pods(url: str) -> bool:
+def is_the_pods(url: str) -> bool:
+    """Whether a URL is one of the app's in this pod."""
     try:
         split = urlsplit(url)
         port = split.port

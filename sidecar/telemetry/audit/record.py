@@ -28,7 +28,8 @@ Kind = Literal[
     "start", "stop", "rotated", "lost",  # Of the audit log itself.
     "call", "secret_read", "secret_unreadable", "secret_stale", "secret_ended", "token_renewed",
     "token_renewal_failed", "token_dropped", "refresh_token_stored", "refresh_token_replaced", "grant_lost", "login",
-    "circuit_override", "job_cancelled", "job_retried", "job_discarded", "config_loaded", "config_refused",
+    "circuit_override", "job_cancelled", "job_retried", "job_discarded", "event_cancelled", "event_retried",
+    "event_discarded", "events_replayed", "config_loaded", "config_refused",
 ]  # fmt: skip
 
 _TAIL = re.compile(rb',"hash":"([0-9a-f]{64})"\}')

@@ -1,0 +1,54 @@
+"""Config: `[webhooks.<name>]`, what a vendor sends to `POST /<name>`, and how the app gets it."""
+
+import re
+
+from sidecar.core.secret import SecretRef
+from sidecar.core.section import Section
+from sidecar.core.units import Duration, Rate, Size
+from sidecar.webhooks.target import Target
+
+_SCHEDULE = tuple(Duration(seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600))
+_URL = re.compile(r"https?://[!-\"$->@-~]+")  # No query and no fragment: the query is the request's own.
+
+
+class WebhookConfig(Section, kw_only=True):
+    """One webhook: received, verified and kept; then delivered to the app, or fetched by it."""
+
+    provider: str | None = None  # Whose form of signature it is.
+    secret: SecretRef | tuple[SecretRef, ...] = ()  # With which it is verified; several while it rotates.
+    url: str | None = None  # Under which the vendor calls, where it signs that; else as the request says.
+    types: tuple[str, ...] = ()  # Of events, such as "invoice.*"; others are acknowledged and dropped. Empty: all.
+    deliver_to: Target | None = None  # Of the app: where it takes its events.
+    deliver_secret: SecretRef | None = None  # With which deliveries are signed, as Standard Webhooks has it.
+    deliver_timeout: Duration = Duration(30)  # For the app to take one.
+    concurrency: int = 8  # Deliveries at once, in each pod.
+    rate: Rate = Rate.parse("500/s")  # At most so many events begin in so much time, in each pod.
+    order_by: str | None = None  # JMESPath into the body: events for which it gives the same keep their order.
+    schedule: tuple[Duration, ...] = _SCHEDULE  # Before each further attempt, up to half of it less; the last repeats.
+    age_max: Duration = Duration(3 * 86400)  # From its acceptance. Older: a dead letter.
+    dedupe_for: Duration = Duration(7 * 86400)  # So long after its delivery the same event is known again;
+    dead_for: Duration = Duration(14 * 86400)  # dead letters are kept so long.
+    keep_bodies: bool = False  # Of delivered events, for dedupe_for: they can be delivered once more (replay).
+    body_max: Size = Size(2**20)  # Of one event. Longer: 413.
+    length_max: int = 100_000  # Events that wait. Full: 503.
+    bytes_max: Size = Size(2**30)  # Of these, with their headers. The same.
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """All of them, the one in use first."""
+        return (self.secret,) if isinstance(self.secret, SecretRef) else self.secret
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Hold the keys to each other."""
+        found = []
+        if not self.secrets:
+            found.append(("secret", 'write the reference of the secret that the vendor signs with, such as "files:x"'))
+        if not self.schedule:
+            found.append(("schedule", 'write at least one length of time, such as ["5s", "1m"]'))
+        if self.url is not None and not _URL.fullmatch(self.url):
+            found.append(("url", 'write it without a query, such as "https://hooks.example.com/stripe"'))
+        if self.deliver_to is None:
+            found.append(("deliver_to", 'write where the app takes events, such as "http://127.0.0.1:8080/hooks"'))
+        if any(not pattern or not pattern.isprintable() for pattern in self.types):
+            found.append(("types", 'write types of events, with "*" for any letters, such as "invoice.*"'))
+        return found

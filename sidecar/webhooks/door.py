@@ -1,0 +1,143 @@
+"""Door: `listen.webhooks`, where vendors call by whatever name they know us: `POST /<name>`, and nothing else.
+
+The answers say as little as they can. A body is bounded before it is read, in size, in time, and together with all
+others that are being read.
+"""
+
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from sidecar.core.clock import Clock
+from sidecar.core.ids import Ids
+from sidecar.webhooks.incoming import Incoming
+from sidecar.webhooks.receiver import Answer, Receiver
+
+BODY_TIMEOUT = 10.0  # Seconds from the head of a request to the last byte of its body. Over it: 408.
+IN_HAND_MAX = 64 * 2**20  # Bytes of bodies that are read or stored at once. Full: 503.
+_BUSY = Answer(503, [(b"Retry-After", b"1")])
+
+Find = Callable[[str], Receiver | None]
+
+
+class Bodies:
+    """How much is in hand; who takes, gives back."""
+
+    def __init__(self, bytes_max: int = IN_HAND_MAX) -> None:
+        self._free = self._bytes_max = bytes_max
+
+    def take(self, size: int) -> bool:
+        """Take room; False when there is none."""
+        if size > self._free:
+            return False
+        self._free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Give it back."""
+        self._free += size
+        assert self._free <= self._bytes_max
+
+
+class Door:
+    """Reads requests, and hands them to the receiver of their name."""
+
+    def __init__(
+        self, find: Find, is_draining: Callable[[], bool], clock: Clock, ids: Ids, fault: Callable[..., None]
+    ) -> None:
+        self._find = find
+        self._is_draining = is_draining
+        self._clock = clock
+        self._ids = ids
+        self._fault = fault
+        self._bodies = Bodies()
+
+    def app(self, _: frozenset[str]) -> web.Application:
+        """Make the application; the names that guard other doors do not matter here: vendors call by public ones."""
+
+        # The middleware answers everything, so that aiohttp's router, which decodes paths, is never asked.
+        @web.middleware
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 - as it is called
+            request_id = _request_id(request) or self._ids.take(32)
+            try:
+                said = await self._answer(request, request_id)
+            except Exception as error:  # noqa: BLE001 - the edge: told to the log, and no 2xx for the vendor
+                self._fault("internal", error, request_id=request_id)
+                said = Answer(500)
+            return _response(said, request_id)
+
+        return web.Application(middlewares=[answer], client_max_size=0)
+
+    async def _answer(self, request: web.Request, request_id: str) -> Answer:
+        path, has_query, _ = request.raw_path.partition("?")
+        receiver = self._find(path.removeprefix("/"))
+        if receiver is None:
+            return Answer(404)
+        # A vendor's handshake by GET has a query, and is verified like an event.
+        if request.method != "POST" and not (request.method == "GET" and has_query):
+            return Answer(405, [(b"Allow", b"POST")])
+        if self._is_draining():  # What is accepted now could wait for a pod that does not come back.
+            receiver.count("draining")
+            return _BUSY
+        bound = int(receiver.config.body_max)
+        size = request.content_length
+        if size is not None and size > bound:
+            return self._too_large(receiver)
+        room = bound if size is None and request.body_exists else size or 0
+        if not self._bodies.take(room):
+            receiver.count("shed")
+            return _BUSY
+        try:
+            body = await self._read(request, bound)
+            if body is None:
+                return self._too_large(receiver)
+            url = _url(request, receiver.config.url)
+            return await receiver.receive(Incoming(request.method, url, list(request.raw_headers), body), request_id)
+        except TimeoutError:
+            receiver.count("too_slow")
+            return Answer(408, [(b"Connection", b"close")])
+        finally:
+            self._bodies.give_back(room)
+
+    async def _read(self, request: web.Request, bound: int) -> bytes | None:
+        """Give the body; None when it is over the bound. Raises TimeoutError."""
+        if not request.body_exists:
+            return b""
+        pieces, size = [], 0
+        async with self._clock.timeout_at(self._clock.now() + BODY_TIMEOUT):
+            async for piece in request.content.iter_any():
+                size += len(piece)
+                if size > bound:
+                    return None
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    def _too_large(self, receiver: Receiver) -> Answer:
+        receiver.count("too_large")
+        return Answer(413, [(b"Connection", b"close")])
+
+
+def _url(request: web.Request, known: str | None) -> str:
+    """Give the URL as the vendor called it: where it signs that, nobody else can have made a signature for another."""
+    path, question, query = request.raw_path.partition("?")
+    if known is not None:
+        return known + question + query
+    headers: Mapping[str, str] = request.headers
+    scheme = headers.get("X-Forwarded-Proto", "https").partition(",")[0].strip()
+    host = headers.get("X-Forwarded-Host", headers.get("Host", "")).partition(",")[0].strip()
+    return f"{scheme}://{host}{path}{question}{query}"
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-ID", "")
+    return given if len(given) <= 128 and all("!" <= letter <= "~" for letter in given) else ""
+
+
+def _response(said: Answer, request_id: str) -> web.Response:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in said.headers]
+    response = web.Response(status=said.status, body=said.body or None)
+    response.headers.extend([*headers, ("X-Request-ID", request_id)])
+    if response.headers.get("Connection") == "close":
+        response.force_close()
+    return response

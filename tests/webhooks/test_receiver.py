@@ -1,0 +1,165 @@
+"""One webhook: what it takes, what it knows again, and what it says when it cannot keep an event."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sidecar.auth.secrets.held import Held
+from sidecar.core.secret import Secret, SecretRef
+from sidecar.core.units import Size
+from sidecar.store.base import StoreDown
+from sidecar.store.config import StoreConfig
+from sidecar.store.memory import MemoryStore
+from sidecar.telemetry.metrics import Metrics
+from sidecar.webhooks.config import WebhookConfig
+from sidecar.webhooks.event import head_of
+from sidecar.webhooks.incoming import Incoming
+from sidecar.webhooks.receiver import HookSpec, Receiver
+from sidecar.webhooks.standard import StandardWebhooks
+from tests.kit.clock import ManualClock
+from tests.kit.hooks import SECRET, signed
+
+NOTHING: Any = None
+
+
+def held(value: str | None) -> Held:
+    """A secret that was read, or could not be."""
+    found = Held(SecretRef("files:x"), NOTHING)
+    if value is not None:
+        found.put(Secret(value.encode(), "1"))
+    return found
+
+
+class Receiving:
+    """A receiver over a line in memory."""
+
+    def __init__(self, secrets: tuple[str | None, ...] = (SECRET,), **config: Any) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(StoreConfig(), self.clock)
+        self.is_down = False
+        self.told: list[dict[str, Any]] = []
+        self.woken = 0
+        self.metrics = Metrics()
+        section = WebhookConfig(provider="standard-webhooks", secret=SecretRef("files:x"), **config)
+        spec = HookSpec(section, StandardWebhooks(), tuple(held(secret) for secret in secrets), None)
+        self.receiver = Receiver("stripe", spec, self._backlog, self.clock, self._tell, self.metrics, self._wake)
+
+    async def send(self, name: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> int:
+        """Send one, and give the status."""
+        fields = signed(name, body, at=self.clock.wall()) | (headers or {})
+        raw = [(key.encode(), value.encode()) for key, value in fields.items() if value]
+        return (await self.receiver.receive(Incoming("POST", "https://x/stripe", raw, body), "r-1")).status
+
+    def counted(self, result: str) -> int:
+        """How often a result was counted."""
+        return self.metrics.counter("sidecar_events_total", "stripe", result).value
+
+    async def entries(self) -> list[tuple[str, str]]:
+        """Give (id, key) of what is stored, the newest first."""
+        return [(entry.id, entry.key) for entry in await self.store.backlog.find("webhook/stripe", None, "", 100)]
+
+    def _backlog(self) -> Any:
+        if self.is_down:
+            raise StoreDown("the store is away")
+        return self.store.backlog
+
+    def _tell(self, level: str, msg: str, **fields: Any) -> None:
+        self.told.append({"level": level, "msg": msg, **fields})
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+
+async def test_an_event_is_kept_once_however_often_it_comes() -> None:
+    """A duplicate is acknowledged and counted, and wakes nobody."""
+    it = Receiving()
+    assert [await it.send("evt_1") for _ in range(3)] == [200, 200, 200]
+    assert await it.entries() == [("stripe.evt_1", "")]
+    assert (it.counted("accepted"), it.counted("duplicate"), it.woken) == (1, 2, 1)
+
+
+async def test_the_same_instant_makes_no_second_event() -> None:
+    """The append itself knows it again."""
+    it = Receiving()
+    assert set(await asyncio.gather(*(it.send("evt_1") for _ in range(20)))) == {200}
+    assert (it.counted("accepted"), it.counted("duplicate")) == (1, 19)
+
+
+async def test_the_same_id_with_another_body_is_kept_beside_it_and_marked() -> None:
+    """Nothing that was acknowledged is dropped; the conflict is told once, however often it comes."""
+    it = Receiving()
+    await it.send("evt_1", b"first")
+    assert [await it.send("evt_1", b"second") for _ in range(2)] == [200, 200]
+    [(conflict, _), (first, _)] = await it.entries()
+    assert first == "stripe.evt_1"
+    entry = await it.store.backlog.get("webhook/stripe", conflict)
+    assert entry is not None
+    assert (entry.body, head_of(entry).conflicts_with) == (b"second", "stripe.evt_1")
+    assert (it.counted("conflict"), it.counted("duplicate")) == (1, 1)
+    assert [line["level"] for line in it.told if line["msg"] == "event_conflict"] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"webhook-signature": ""}, "webhook-signature is there 0 times"),
+        ({"webhook-signature": "v1,AAAA"}, "of none of the secrets"),
+        ({"webhook-timestamp": "1"}, "s off"),
+        ({"webhook-timestamp": "x"}, "no number"),
+        ({"webhook-id": "evt_2"}, "of none of the secrets"),
+    ],
+)
+async def test_what_is_not_the_vendors_is_refused_with_the_reason_in_the_log_alone(
+    changes: dict[str, str], why: str
+) -> None:
+    """401 and nothing else; nothing is kept."""
+    it = Receiving()
+    assert await it.send("evt_1", headers=changes) == 401
+    assert await it.entries() == []
+    [line] = it.told
+    assert line["msg"] == "event_refused"
+    assert why in line["error"]
+
+
+async def test_any_of_several_secrets_verifies_and_none_that_is_read_is_a_503() -> None:
+    """While it rotates both hold; a vendor that cannot be judged is told to come again, and not that it is wrong."""
+    assert await Receiving(secrets=("whsec_b3RoZXI=", SECRET)).send("evt_1") == 200
+    it = Receiving(secrets=(None,))
+    assert await it.send("evt_1") == 503
+    assert it.counted("unavailable") == 1
+
+
+async def test_only_wanted_types_are_kept() -> None:
+    """Others are acknowledged and dropped; what does not say its type may be wanted."""
+    it = Receiving(types=("invoice.*", "ping"))
+    bodies = [
+        b'{"type":"invoice.paid"}',
+        b'{"type":"customer.created"}',
+        b'{"type":"pinged"}',
+        b'{"type":"ping"}',
+        b"x",
+    ]
+    assert {await it.send(f"evt_{n}", body) for n, body in enumerate(bodies)} == {200}
+    assert [name for name, _ in await it.entries()] == ["stripe.evt_4", "stripe.evt_3", "stripe.evt_0"]
+    assert it.counted("filtered") == 2
+
+
+async def test_order_is_by_what_the_query_finds() -> None:
+    """Where it finds nothing, or the body is no JSON, an event waits for no other."""
+    it = Receiving(order_by="data.id")
+    for n, body in enumerate([b'{"data":{"id":7}}', b'{"data":{}}', b"not json", b'{"data":{"id":"c"}}', b"[" * 5000]):
+        assert await it.send(f"evt_{n}", body) == 200
+    assert [key for _, key in await it.entries()] == ["", "c", "", "", "7"]
+
+
+async def test_a_full_line_and_a_store_that_is_away_are_a_503_and_never_a_lie() -> None:
+    """What was not kept was not acknowledged; what is there already is, also when it is full."""
+    it = Receiving(length_max=2)
+    assert [await it.send(f"evt_{n}") for n in range(3)] == [200, 200, 503]
+    assert it.counted("full") == 1
+    it.is_down = True
+    assert await it.send("evt_9") == 503
+    assert it.counted("unavailable") == 1
+    assert Receiving(bytes_max=Size(1)).receiver.config.bytes_max == 1
+    assert await Receiving(bytes_max=Size(1)).send("evt_1") == 503
