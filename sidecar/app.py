@@ -69,15 +69,9 @@ class App:
         observer = Observer(metrics.for_service(""), self._log, clock, audit)
         self._exchange = Exchange(clock, self._grounds.ids, self._tasks, observer, self._log.fault)
         self._own = Own(
-            self._exchange,
-            clock,
-            random.random,
-            self._grounds.ids,
-            self._tasks,
-            self._log.fault,
-            self._queue,
-            lambda: self._storing.store,
-        )
+            self._exchange, clock, random.random, self._grounds.ids, self._tasks, self._log.fault, self._queue,
+            lambda: self._storing.store, self._webhooks,
+        )  # fmt: skip
         people = People(
             self._current, self.snapshot, self.reload, self._queue, Events(self._webhooks), audit, self._log.fault
         )
@@ -87,9 +81,7 @@ class App:
             {
                 "telemetry": lambda _: health_app(lambda: self._not_ready, metrics.exposition),
                 "admin": people.app,
-                "webhooks": HookDoor(
-                    self._webhooks.receiver, lambda: self._exchange.is_draining, clock, Ids(), self._log.fault
-                ).app,
+                "webhooks": HookDoor(self._webhooks, clock, Ids(), self._log.fault).app,
             },
         )
         self._generation: Generation | None = None

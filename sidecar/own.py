@@ -16,6 +16,10 @@ from sidecar.queue.queue import Queue
 from sidecar.queue.resource import PREFIX as JOBS
 from sidecar.queue.resource import JobResource
 from sidecar.store.base import Store
+from sidecar.webhooks.fetching import Fetching
+from sidecar.webhooks.resource import PREFIX as EVENTS
+from sidecar.webhooks.resource import EventResource
+from sidecar.webhooks.webhooks import Webhooks
 
 
 class Own:
@@ -31,13 +35,19 @@ class Own:
         fault: Callable[..., None],
         queue: Queue,
         store: Callable[[], Store],
+        webhooks: Webhooks,
     ) -> None:
         def find_service(name: bytes) -> Service:  # Whichever generation is the current one.
             return exchange.router.wanted(name)
 
         later = LaterMeans(store, queue.register, ids, tasks, clock, queue.wake)
         self._batches = Batches(Means(clock, jitter, tasks, fault, find_service, partial(admit, ids), later))
-        exchange.own = {PREFIX: self._batches.handle, JOBS: JobResource(queue, store, tasks, fault).handle}
+        fetching = Fetching(webhooks, clock, jitter, ids)
+        exchange.own = {
+            PREFIX: self._batches.handle,
+            JOBS: JobResource(queue, store, tasks, fault).handle,
+            EVENTS: EventResource(fetching).handle,
+        }
 
     def use(self, config: Config) -> None:
         """Take over the bounds of a new generation."""

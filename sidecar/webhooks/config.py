@@ -18,7 +18,7 @@ class WebhookConfig(Section, kw_only=True):
     secret: SecretRef | tuple[SecretRef, ...] = ()  # With which it is verified; several while it rotates.
     url: str | None = None  # Under which the vendor calls, where it signs that; else as the request says.
     types: tuple[str, ...] = ()  # Of events, such as "invoice.*"; others are acknowledged and dropped. Empty: all.
-    deliver_to: Target | None = None  # Of the app: where it takes its events.
+    deliver_to: Target | None = None  # Of the app. Absent: it fetches its events, GET /_sidecar/events/{name}.
     deliver_secret: SecretRef | None = None  # With which deliveries are signed, as Standard Webhooks has it.
     deliver_timeout: Duration = Duration(30)  # For the app to take one.
     concurrency: int = 8  # Deliveries at once, in each pod.
@@ -47,8 +47,8 @@ class WebhookConfig(Section, kw_only=True):
             found.append(("schedule", 'write at least one length of time, such as ["5s", "1m"]'))
         if self.url is not None and not _URL.fullmatch(self.url):
             found.append(("url", 'write it without a query, such as "https://hooks.example.com/stripe"'))
-        if self.deliver_to is None:
-            found.append(("deliver_to", 'write where the app takes events, such as "http://127.0.0.1:8080/hooks"'))
+        if self.deliver_to is None and self.deliver_secret is not None:
+            found.append(("deliver_secret", "there is no deliver_to: what the app fetches is not signed"))
         if any(not pattern or not pattern.isprintable() for pattern in self.types):
             found.append(("types", 'write types of events, with "*" for any letters, such as "invoice.*"'))
         return found

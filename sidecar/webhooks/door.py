@@ -13,12 +13,11 @@ from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
 from sidecar.webhooks.incoming import Incoming
 from sidecar.webhooks.receiver import Answer, Receiver
+from sidecar.webhooks.webhooks import Webhooks
 
 BODY_TIMEOUT = 10.0  # Seconds from the head of a request to the last byte of its body. Over it: 408.
 IN_HAND_MAX = 64 * 2**20  # Bytes of bodies that are read or stored at once. Full: 503.
 _BUSY = Answer(503, [(b"Retry-After", b"1")])
-
-Find = Callable[[str], Receiver | None]
 
 
 class Bodies:
@@ -43,11 +42,8 @@ class Bodies:
 class Door:
     """Reads requests, and hands them to the receiver of their name."""
 
-    def __init__(
-        self, find: Find, is_draining: Callable[[], bool], clock: Clock, ids: Ids, fault: Callable[..., None]
-    ) -> None:
-        self._find = find
-        self._is_draining = is_draining
+    def __init__(self, webhooks: Webhooks, clock: Clock, ids: Ids, fault: Callable[..., None]) -> None:
+        self._webhooks = webhooks
         self._clock = clock
         self._ids = ids
         self._fault = fault
@@ -71,13 +67,13 @@ class Door:
 
     async def _answer(self, request: web.Request, request_id: str) -> Answer:
         path, has_query, _ = request.raw_path.partition("?")
-        receiver = self._find(path.removeprefix("/"))
+        receiver = self._webhooks.receiver(path.removeprefix("/"))
         if receiver is None:
             return Answer(404)
         # A vendor's handshake by GET has a query, and is verified like an event.
         if request.method != "POST" and not (request.method == "GET" and has_query):
             return Answer(405, [(b"Allow", b"POST")])
-        if self._is_draining():  # What is accepted now could wait for a pod that does not come back.
+        if self._webhooks.is_draining:  # What is accepted now could wait for a pod that does not come back.
             receiver.count("draining")
             return _BUSY
         bound = int(receiver.config.body_max)

@@ -38,6 +38,7 @@ class Hook:
         self.spec = spec
         self.receiver = receiver
         self.worker: Worker | None = None  # None: the app fetches its events.
+        self.waiting: set[asyncio.Event] = set()  # Of the fetches that wait for one.
         self.tally = Tally({}, 0, None)
 
 
@@ -62,15 +63,16 @@ class Webhooks:
         self._make_pace = make_pace
         self._holder = ids.take(32)
         self.hooks: dict[str, Hook] = {}
+        self.is_draining = False  # We end.
         self._taker = Taker(clock)
-        self._tasks = Tasks()
+        self.tasks = Tasks()
         metrics.watch_series("sidecar_webhook_events", self._counts, self)
         metrics.watch_series("sidecar_webhook_oldest_seconds", self._ages, self)
 
     def use(self, specs: Mapping[str, HookSpec]) -> None:
         """Receive and deliver these from now on."""
-        if not self._tasks and specs:
-            self._tasks.spawn(self._look_after(), "webhooks")
+        if not self.tasks and specs:
+            self.tasks.spawn(self._look_after(), "webhooks")
         for name in [name for name in self.hooks if name not in specs]:
             self._end(name, self.hooks.pop(name))
         for name, spec in specs.items():
@@ -91,16 +93,23 @@ class Webhooks:
     def wake(self, name: str) -> None:
         """Look at once: something was appended, or moved."""
         hook = self.hooks.get(name)
-        if hook is not None and hook.worker is not None:
+        if hook is None:
+            return
+        if hook.worker is not None:
             hook.worker.wake()
+        for woken in hook.waiting:
+            woken.set()
 
     async def stop(self, seconds: float) -> None:
         """Deliver no more; let deliveries end within `seconds`, and give the others back."""
+        self.is_draining = True
+        for name in self.hooks:  # Who waits for an event waits no longer.
+            self.wake(name)
         workers = [hook.worker for hook in self.hooks.values() if hook.worker is not None]
-        stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a webhook") for worker in workers]
+        stopping = [self.tasks.spawn(worker.stop(seconds), "stopping a webhook") for worker in workers]
         if stopping:
             await asyncio.wait(stopping)
-        await self._tasks.stop()
+        await self.tasks.stop()
         await self._taker.close()
 
     def snapshot(self) -> dict[str, Any]:
@@ -119,25 +128,27 @@ class Webhooks:
         if hook.worker is None:
             hook.worker = Worker(
                 line_of(name), self._holder, self.backlog, runs, pace, self.clock, self.tell,
-                partial(self._ended, name), "event",
+                partial(self.ended, name), "event",
             )  # fmt: skip
             hook.worker.start()
         else:
             hook.worker.runs, hook.worker.pace = runs, pace
 
     def _runs(self, name: str, hook: Hook) -> Runs:
-        means = Means(self.clock, self._jitter, self._taker, partial(self._count_delivery, name))
+        means = Means(self.clock, self._jitter, self._taker, partial(self.count_delivery, name))
         return Deliveries(hook.spec.config, hook.spec.deliver_secret, means)
 
     def _end(self, name: str, hook: Hook) -> None:
         if hook.worker is not None:
-            self._tasks.spawn(hook.worker.stop(0.0), f"stopping {name}")
+            self.tasks.spawn(hook.worker.stop(0.0), f"stopping {name}")
             hook.worker = None
 
-    def _count_delivery(self, name: str, result: str) -> None:
+    def count_delivery(self, name: str, result: str) -> None:
+        """Count a try to hand an event to the app."""
         self._metrics.counter("sidecar_deliveries_total", name, result).value += 1
 
-    async def _ended(self, name: str, entry: Entry, ended: Ended) -> None:
+    async def ended(self, name: str, entry: Entry, ended: Ended) -> None:
+        """Tell how a try ended."""
         state, verdict = ended.settlement.state, ended.verdict
         level = {DEAD: "error", WAITING: "warning"}.get(state, "info")
         msg = "event_not_delivered" if state == WAITING else f"event_{state}"

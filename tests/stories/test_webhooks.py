@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from tests.kit.app import App
 from tests.kit.hooks import DELIVER_SECRET, SECRET, Sender, Taken, Taking, hook_config, signed
 from tests.kit.process import PATHS, Process, free_ports
 from tests.kit.servers import Servers
@@ -317,3 +318,48 @@ async def test_a_webhook_comes_goes_and_changes_with_the_config(tmp_path: Path) 
             async with Sender(sidecar.hooks) as vendor:
                 assert await vendor.send("evt_3", b"{}") == 200
             await app.until(lambda: app.got[-1].id == "stripe.evt_3", "the next one")
+
+
+async def test_an_app_that_cannot_listen_fetches_its_events(tmp_path: Path) -> None:
+    """It waits for one, says what it did, and a process that is killed meanwhile loses none."""
+    config = hook_config(tmp_path, "", 'schedule = ["20ms"]')
+    path = "/_sidecar/events/stripe"
+
+    async def ask(app: App, target: str, told: Any = None) -> Any:
+        body = b"" if told is None else json.dumps(told).encode()
+        reply = await app.ask("GET" if told is None else "POST", target, body=body)
+        assert reply.status == 200, reply.body
+        return reply.json()
+
+    async with (
+        Hooked(tmp_path, config) as sidecar,
+        Sender(sidecar.hooks) as vendor,
+        App.to(sidecar.egress_url) as app,
+        App.to(sidecar.egress_url) as other,
+    ):
+        waiting = asyncio.create_task(ask(app, f"{path}?wait=20s"))
+        assert await vendor.send("evt_1", b"\xff\x00", {"X-A": "b"}) == 200
+        fetched = await waiting
+        [event] = fetched["events"]
+        assert (event["id"], event["attempt"], event["body_base64"]) == ("stripe.evt_1", 1, "/wA=")
+        assert ["X-A", "b"] in event["headers"]
+        assert (await ask(app, path))["events"] == []
+        again = await ask(app, path, {"lease": fetched["lease"], "again": ["stripe.evt_1"]})
+        assert again["again"] == ["stripe.evt_1"]
+        fetched = await ask(app, f"{path}?wait=20s")
+        assert fetched["events"][0]["attempt"] == 2
+        assert (await ask(app, path, {"lease": fetched["lease"], "done": ["stripe.evt_1"]}))["done"] == ["stripe.evt_1"]
+        for n in range(3):
+            assert await vendor.send(f"evt_k{n}", b"{}") == 200
+        assert len((await ask(other, f"{path}?lease=12h"))["events"]) == 3
+        for wrong in ("?wait=2", "?count=0", "?lease=1ms", "?wait=61s", "?other=1"):
+            reply = await other.ask("GET", path + wrong)
+            assert (reply.status, reply.value("Sidecar-Error")) == (400, "bad_request"), wrong
+        reply = await other.ask("GET", "/_sidecar/events/nobody")
+        assert (reply.status, reply.value("Sidecar-Error")) == (404, "unknown_event")
+        assert (await other.ask("DELETE", path)).status == 405
+        assert (await other.ask("POST", path, body=b"[]")).status == 400
+        await sidecar.kill()
+    async with Hooked(tmp_path, config) as sidecar, App.to(sidecar.egress_url) as app:
+        fetched = await ask(app, f"{path}?wait=20s")
+        assert [event["id"] for event in fetched["events"]] == [f"stripe.evt_k{n}" for n in range(3)]
