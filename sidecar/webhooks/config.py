@@ -8,6 +8,7 @@ from sidecar.core.units import Duration, Rate, Size
 from sidecar.webhooks.target import Target
 
 _SCHEDULE = tuple(Duration(seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600))
+BATCH_MAX = 1000  # Events in one delivery.
 _URL = re.compile(r"https?://[!-\"$->@-~]+")  # No query and no fragment: the query is the request's own.
 
 
@@ -21,6 +22,7 @@ class WebhookConfig(Section, kw_only=True):
     deliver_to: Target | None = None  # Of the app. Absent: it fetches its events, GET /_sidecar/events/{name}.
     deliver_secret: SecretRef | None = None  # With which deliveries are signed, as Standard Webhooks has it.
     deliver_timeout: Duration = Duration(30)  # For the app to take one.
+    deliver_batch: int = 1  # Events in one delivery; above 1 they go as lines of JSON, and each has an answer.
     concurrency: int = 8  # Deliveries at once, in each pod.
     rate: Rate = Rate.parse("500/s")  # At most so many events begin in so much time, in each pod.
     order_by: str | None = None  # JMESPath into the body: events for which it gives the same keep their order.
@@ -47,8 +49,12 @@ class WebhookConfig(Section, kw_only=True):
             found.append(("schedule", 'write at least one length of time, such as ["5s", "1m"]'))
         if self.url is not None and not _URL.fullmatch(self.url):
             found.append(("url", 'write it without a query, such as "https://hooks.example.com/stripe"'))
+        if self.deliver_batch > BATCH_MAX:
+            found.append(("deliver_batch", f"write at most {BATCH_MAX}"))
         if self.deliver_to is None and self.deliver_secret is not None:
             found.append(("deliver_secret", "there is no deliver_to: what the app fetches is not signed"))
+        if self.deliver_to is None and self.deliver_batch != 1:
+            found.append(("deliver_batch", "there is no deliver_to: who fetches events says how many"))
         if any(not pattern or not pattern.isprintable() for pattern in self.types):
             found.append(("types", 'write types of events, with "*" for any letters, such as "invoice.*"'))
         return found

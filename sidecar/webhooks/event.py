@@ -134,6 +134,20 @@ def shown(entry: Entry, *, is_whole: bool = False) -> dict[str, Any]:
     return found
 
 
+def given(entry: Entry) -> dict[str, Any]:
+    """Show an event to the app."""
+    head = head_of(entry)
+    return {
+        "id": entry.id,
+        "type": head.type or None,
+        "attempt": entry.attempts,
+        "created_at": instant(entry.created_at),
+        "request_id": head.request_id,
+        "conflicts_with": head.conflicts_with or None,
+        **content(entry, head),
+    }
+
+
 def content(entry: Entry, head: Head) -> dict[str, Any]:
     """Give headers and body for JSON; `body_base64` where the body is no text."""
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in head.headers]

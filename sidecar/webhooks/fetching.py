@@ -15,7 +15,7 @@ from sidecar.store.backlog import RUNNING, Entry
 from sidecar.store.base import StoreFailed
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.delivery import ended_of
-from sidecar.webhooks.event import content, head_of, instant, line_of
+from sidecar.webhooks.event import given, head_of, line_of
 from sidecar.webhooks.taker import Said
 from sidecar.webhooks.webhooks import Webhooks
 
@@ -73,7 +73,7 @@ class Fetching:
             return {"lease": None, "events": []}
         ends_at = self._clock.now() + seconds
         self._leases[lease] = Lease(name, frozenset(entry.id for entry in entries), ends_at)
-        return {"lease": lease, "seconds": seconds, "events": [_given(entry) for entry in entries]}
+        return {"lease": lease, "seconds": seconds, "events": [given(entry) for entry in entries]}
 
     async def tell(
         self, name: str, lease: str, done: Collection[str], again: Collection[str], keep: float | None
@@ -168,17 +168,3 @@ class Fetching:
                 if self._leases.get(lease) == held:
                     del self._leases[lease]
                 self._webhooks.wake(held.webhook)
-
-
-def _given(entry: Entry) -> dict[str, Any]:
-    """Show an event to the app."""
-    head = head_of(entry)
-    return {
-        "id": entry.id,
-        "type": head.type or None,
-        "attempt": entry.attempts,
-        "created_at": instant(entry.created_at),
-        "request_id": head.request_id,
-        "conflicts_with": head.conflicts_with or None,
-        **content(entry, head),
-    }

@@ -22,6 +22,7 @@ class Said(NamedTuple):
     retry_after: float | None = None
     error: str = ""
     was_sent: bool = True  # False: nobody listens there.
+    kind: str = ""  # The answer's media type.
 
     @property
     def is_done(self) -> bool:
@@ -49,7 +50,7 @@ class Taker:
                 content = await _start(answer.content, answer_max)
                 wait = _retry_after(answer, self._clock.wall())
                 error = "" if 200 <= answer.status < 300 else f"the app answered {answer.status}"
-                return Said(answer.status, content, wait, error)
+                return Said(answer.status, content, wait, error, kind=answer.content_type)
         except aiohttp.ClientConnectorError as error:
             return Said(0, error=f"the app was not reached: {type(error).__name__}", was_sent=False)
         except TimeoutError:

@@ -18,6 +18,7 @@ from sidecar.core.tasks import Tasks
 from sidecar.store.backlog import WAITING, Backlog, Entry, Tally
 from sidecar.store.base import StoreFailed
 from sidecar.telemetry.metrics import Metrics
+from sidecar.webhooks.batching import Batches
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.delivery import Deliveries, Means
 from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, line_of
@@ -136,7 +137,8 @@ class Webhooks:
 
     def _runs(self, name: str, hook: Hook) -> Runs:
         means = Means(self.clock, self._jitter, self._taker, partial(self.count_delivery, name))
-        return Deliveries(hook.spec.config, hook.spec.deliver_secret, means)
+        kind = Batches if hook.spec.config.deliver_batch > 1 else Deliveries
+        return kind(hook.spec.config, hook.spec.deliver_secret, means)
 
     def _end(self, name: str, hook: Hook) -> None:
         if hook.worker is not None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from tests.kit.app import App
@@ -363,3 +365,42 @@ async def test_an_app_that_cannot_listen_fetches_its_events(tmp_path: Path) -> N
     async with Hooked(tmp_path, config) as sidecar, App.to(sidecar.egress_url) as app:
         fetched = await ask(app, f"{path}?wait=20s")
         assert [event["id"] for event in fetched["events"]] == [f"stripe.evt_k{n}" for n in range(3)]
+
+
+async def test_many_events_go_in_one_delivery_and_those_that_failed_come_again(tmp_path: Path) -> None:
+    """Lines of JSON, signed as a whole; each event has its own answer."""
+    bad = {"stripe.evt_3", "stripe.evt_7"}
+    done: list[str] = []
+    sizes: list[int] = []
+
+    def says(taken: Taken) -> web.Response:
+        # The library's verify() wants one JSON value, so its signature is compared.
+        at = datetime.fromtimestamp(int(taken.headers["webhook-timestamp"]), UTC)
+        signature = Webhook(DELIVER_SECRET).sign(taken.headers["webhook-id"], at, taken.body.decode())
+        assert taken.headers["webhook-signature"] == signature
+        events = [json.loads(line) for line in taken.body.splitlines()]
+        assert taken.headers["Sidecar-Event-Count"] == str(len(events))
+        sizes.append(len(events))
+        lines = []
+        for event in events:
+            is_bad = event["id"] in bad
+            bad.discard(event["id"])
+            done.extend([] if is_bad else [event["id"]])
+            assert json.loads(event["body"])["n"] == int(event["id"].rpartition("_")[2])
+            lines.append(json.dumps({"id": event["id"], "status": 500 if is_bad else 200}))
+        return web.Response(text="\n".join(lines), content_type="application/x-ndjson")
+
+    port = free_ports(1)[0]
+    more = f"deliver_batch = 10\n{QUICK}"
+    async with (
+        Hooked(tmp_path, hook_config(tmp_path, f"http://127.0.0.1:{port}/hooks", more)) as sidecar,
+        Sender(sidecar.hooks) as vendor,
+    ):
+        for n in range(40):
+            assert await vendor.send(f"evt_{n}", b'{"n": %d}' % n) == 200
+        async with Taking(says, port=port) as app:
+            await app.until(lambda: len(done) >= 40, "all of them")
+            assert sorted(done) == sorted(f"stripe.evt_{n}" for n in range(40))
+            assert max(sizes) == 10
+            event = await sidecar.until("/api/events/stripe.evt_3", lambda event: event["state"] == "delivered")
+            assert event["attempts"] >= 2
