@@ -170,7 +170,7 @@ class App:
         """Have what the app sends next meet this generation."""
         self._exchange.router, self._exchange.app_token = generation.router, generation.app_token
         self._own.use(generation.config)
-        self._webhooks.use(generation.hooks())
+        self._webhooks.use(generation.hooks(), generation.shared.network)
 
     def _swap(self, generation: Generation) -> None:
         previous, self._generation = self._generation, generation

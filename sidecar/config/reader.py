@@ -25,6 +25,7 @@ from sidecar.upstream.origin import BaseUrl
 # same run. Its own problem is noted, so a config with a stand-in is never used.
 STAND_INS: dict[Any, Any] = {
     str: "none",
+    tuple[str, ...]: (),
     SecretRef: SecretRef.parse("none:none"),
     BaseUrl: BaseUrl.parse("https://localhost"),
     Rule: Rule.parse("* /**"),

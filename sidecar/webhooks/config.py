@@ -5,6 +5,7 @@ import re
 from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.units import Duration, Rate, Size
+from sidecar.webhooks.scheme import Scheme
 from sidecar.webhooks.target import Target
 
 _SCHEDULE = tuple(Duration(seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600))
@@ -15,7 +16,9 @@ _URL = re.compile(r"https?://[!-\"$->@-~]+")  # No query and no fragment: the qu
 class WebhookConfig(Section, kw_only=True):
     """One webhook: received, verified and kept; then delivered to the app, or fetched by it."""
 
-    provider: str | None = None  # Whose form of signature it is.
+    provider: str | None = None  # Whose form of signature it is: a preset.
+    signature: Scheme | None = None  # How it is signed, where there is no preset.
+    settings: dict[str, str] = {}  # What the form asks for and is no secret, such as PayPal's webhook_id.
     secret: SecretRef | tuple[SecretRef, ...] = ()  # With which it is verified; several while it rotates.
     url: str | None = None  # Under which the vendor calls, where it signs that; else as the request says.
     types: tuple[str, ...] = ()  # Of events, such as "invoice.*"; others are acknowledged and dropped. Empty: all.
@@ -43,8 +46,6 @@ class WebhookConfig(Section, kw_only=True):
     def problems(self) -> list[tuple[str, str]]:
         """Hold the keys to each other."""
         found = []
-        if not self.secrets:
-            found.append(("secret", 'write the reference of the secret that the vendor signs with, such as "files:x"'))
         if not self.schedule:
             found.append(("schedule", 'write at least one length of time, such as ["5s", "1m"]'))
         if self.url is not None and not _URL.fullmatch(self.url):

@@ -66,13 +66,11 @@ class Door:
         return web.Application(middlewares=[answer], client_max_size=0)
 
     async def _answer(self, request: web.Request, request_id: str) -> Answer:
-        path, has_query, _ = request.raw_path.partition("?")
-        receiver = self._webhooks.receiver(path.removeprefix("/"))
+        receiver = self._webhooks.receiver(request.raw_path.partition("?")[0].removeprefix("/"))
         if receiver is None:
             return Answer(404)
-        # A vendor's handshake by GET has a query, and is verified like an event.
-        if request.method != "POST" and not (request.method == "GET" and has_query):
-            return Answer(405, [(b"Allow", b"POST")])
+        if request.method not in receiver.methods:
+            return Answer(405, [(b"Allow", ", ".join(sorted(receiver.methods)).encode())])
         if self._webhooks.is_draining:  # What is accepted now could wait for a pod that does not come back.
             receiver.count("draining")
             return _BUSY

@@ -20,8 +20,9 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.hints.expression import Expression
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.event import Head, encode, head_of, headers_of, id_in_conflict, id_of, key_of, line_of
-from sidecar.webhooks.incoming import Incoming, NotVerified, Verified
-from sidecar.webhooks.verifying import Verifier, revealed
+from sidecar.webhooks.incoming import Incoming, NotVerified, Verified, Verifier
+from sidecar.webhooks.keys import Keys, KeyUnavailable
+from sidecar.webhooks.verifying import revealed
 
 RETRY_AFTER = 5  # Seconds that a vendor is told to wait whose event cannot be stored now.
 DUPLICATE, CONFLICT, ACCEPTED = "duplicate", "conflict", "accepted"
@@ -56,6 +57,7 @@ class Receiver:
         tell: Callable[..., None],
         metrics: Metrics,
         wake: Callable[[], None],
+        keys: Keys,
     ) -> None:
         self._name = name
         self._spec = spec
@@ -68,6 +70,8 @@ class Receiver:
         self._tell = tell
         self._metrics = metrics
         self._wake = wake
+        self._keys = keys
+        self.methods = spec.verifier.methods  # By which the vendor calls; events come by POST.
 
     def count(self, result: str) -> None:
         """Count what became of a request."""
@@ -76,18 +80,21 @@ class Receiver:
     async def receive(self, incoming: Incoming, request_id: str) -> Answer:
         """Take one request, whose body is in hand."""
         secrets = revealed(self._spec.secrets)
-        if not secrets:
+        if not secrets and self._spec.secrets:
             return self._not_now("unavailable", "none of its secrets could be read", request_id)
         try:
-            verified = self._spec.verifier.verify(incoming, secrets, self._clock.wall())
+            verifier = self._spec.verifier
+            url = verifier.needs(incoming)
+            keys = {} if url is None else {url: await self._keys.get(url)}
+            verified = verifier.verify(incoming, secrets, self._clock.wall(), keys)
         except NotVerified as reason:
             return self._refused(str(reason), request_id)
+        except KeyUnavailable as reason:
+            return self._not_now("unavailable", str(reason), request_id)
         if verified.handshake is not None:
             self.count("handshake")
             self._tell("info", "event_handshake", webhook=self._name, request_id=request_id)
             return Answer(*verified.handshake)
-        if incoming.method != "POST":
-            return Answer(405, [(b"Allow", b"POST")])
         if not self._is_wanted(verified.type):
             self.count("filtered")
             return Answer(200)

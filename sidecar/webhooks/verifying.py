@@ -1,29 +1,33 @@
-"""Verifying: which verifier a webhook has, and the secrets that it is given."""
+"""Verifying: how a webhook is signed, by preset or by a scheme of its own, and the secrets that are tried."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+
+import msgspec
 
 from sidecar.auth.secrets.held import Held
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.incoming import Incoming, Verified
-from sidecar.webhooks.standard import StandardWebhooks
+from sidecar.webhooks.incoming import Verifier
+from sidecar.webhooks.presets import preset, webhook_presets
+from sidecar.webhooks.scheme import Scheme
 
 
-class Verifier(Protocol):
-    """Says whether a webhook is the vendor's."""
-
-    def verify(self, incoming: Incoming, secrets: Sequence[bytes], now: float) -> Verified:
-        """Give what it says of itself; `now` is Unix seconds. Raises NotVerified."""
-
-
-PROVIDERS: Mapping[str, Verifier] = {"standard-webhooks": StandardWebhooks(), "svix": StandardWebhooks()}
+def scheme_of(config: WebhookConfig) -> Scheme:
+    """Give how the vendor signs. Raises ValueError with a sentence."""
+    if config.signature is not None and config.provider is not None:
+        raise ValueError("provider and signature say the same thing twice; write one of them")
+    scheme = config.signature
+    if scheme is None:
+        if config.provider is None:
+            raise ValueError('write whose webhook it is, such as "stripe", or signature = { ... }')
+        if config.provider not in webhook_presets():
+            raise ValueError(f"there is no such preset for webhooks; known are {', '.join(webhook_presets())}")
+        scheme = preset(config.provider)
+    return msgspec.structs.replace(scheme, settings={**scheme.settings, **config.settings})
 
 
 def verifier_of(config: WebhookConfig) -> Verifier:
     """Give the verifier that the config asks for. Raises ValueError with a sentence."""
-    if config.provider is None or config.provider not in PROVIDERS:
-        raise ValueError(f"write one of {', '.join(sorted(PROVIDERS))}")
-    return PROVIDERS[config.provider]
+    return Verifier(scheme_of(config))
 
 
 def revealed(secrets: Sequence[Held]) -> list[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiolimiter import AsyncLimiter
 
+from sidecar.auth.network import Network
 from sidecar.auth.oauth.pace import Pace
 from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
@@ -22,6 +23,7 @@ from sidecar.webhooks.batching import Batches
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.delivery import Deliveries, Means
 from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, line_of
+from sidecar.webhooks.keys import Keys, fetching_over
 from sidecar.webhooks.receiver import HookSpec, Receiver
 from sidecar.webhooks.taker import Taker
 from sidecar.working.clearing import age, purged
@@ -67,11 +69,14 @@ class Webhooks:
         self.is_draining = False  # We end.
         self._taker = Taker(clock)
         self.tasks = Tasks()
+        self._network: Network | None = None
+        self._keys = Keys(fetching_over(lambda: self._network), clock)
         metrics.watch_series("sidecar_webhook_events", self._counts, self)
         metrics.watch_series("sidecar_webhook_oldest_seconds", self._ages, self)
 
-    def use(self, specs: Mapping[str, HookSpec]) -> None:
-        """Receive and deliver these from now on."""
+    def use(self, specs: Mapping[str, HookSpec], network: Network | None) -> None:
+        """Receive and deliver these from now on; `network` leads to where vendors have their keys."""
+        self._network = network
         if not self.tasks and specs:
             self.tasks.spawn(self._look_after(), "webhooks")
         for name in [name for name in self.hooks if name not in specs]:
@@ -79,7 +84,7 @@ class Webhooks:
         for name, spec in specs.items():
             hook = self.hooks.get(name)
             receiver = Receiver(
-                name, spec, self.backlog, self.clock, self.tell, self._metrics, partial(self.wake, name)
+                name, spec, self.backlog, self.clock, self.tell, self._metrics, partial(self.wake, name), self._keys
             )  # fmt: skip
             if hook is None:
                 hook = self.hooks[name] = Hook(spec, receiver)
@@ -111,6 +116,7 @@ class Webhooks:
         if stopping:
             await asyncio.wait(stopping)
         await self.tasks.stop()
+        await self._keys.stop()
         await self._taker.close()
 
     def snapshot(self) -> dict[str, Any]:

@@ -212,7 +212,7 @@ async def test_the_door_says_no_in_few_words_and_never_acknowledges_what_it_does
         status, _, headers = await ask("PUT", url, data=b"x")
         assert (status, headers["Allow"]) == (405, "POST")
         assert (await ask("GET", url))[0] == 405
-        assert (await ask("GET", url + "?challenge=x"))[0] == 401
+        assert (await ask("GET", url + "?challenge=x"))[0] == 405, "this vendor has no such handshake"
         status, said, headers = await ask("POST", url, data=b"x", headers={"X-Request-ID": "r-9"})
         assert (status, said, headers["X-Request-ID"]) == (401, b"", "r-9")
         large = b"x" * 1025
@@ -404,3 +404,16 @@ async def test_many_events_go_in_one_delivery_and_those_that_failed_come_again(t
             assert max(sizes) == 10
             event = await sidecar.until("/api/events/stripe.evt_3", lambda event: event["state"] == "delivered")
             assert event["attempts"] >= 2
+
+
+async def test_a_handshake_is_answered_at_the_door_and_delivered_to_nobody(tmp_path: Path) -> None:
+    """Meta's by GET, which its preset knows; another GET is a 401."""
+    config = hook_config(tmp_path, "", QUICK).replace('"standard-webhooks"', '"meta"')
+    async with Hooked(tmp_path, config) as sidecar, aiohttp.ClientSession() as session:
+        url = f"http://{sidecar.hooks}/stripe?hub.challenge=1158201444&hub.mode="
+        for mode, wanted in (("subscribe", (200, "1158201444")), ("other", (401, ""))):
+            async with session.get(url + mode) as answer:
+                assert (answer.status, await answer.text()) == wanted
+        async with session.put(url) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+        assert (await sidecar.ask("/api/events"))["events"] == []

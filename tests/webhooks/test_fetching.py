@@ -17,8 +17,8 @@ from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.fetching import Fetching
 from sidecar.webhooks.incoming import Incoming
 from sidecar.webhooks.receiver import HookSpec
-from sidecar.webhooks.standard import StandardWebhooks
 from sidecar.webhooks.target import Target
+from sidecar.webhooks.verifying import verifier_of
 from sidecar.webhooks.webhooks import Webhooks
 from tests.kit.clock import ManualClock, settle
 from tests.kit.hooks import SECRET, signed
@@ -39,7 +39,7 @@ class Fetched:
         )  # fmt: skip
         self.fetching = Fetching(self.webhooks, clock, lambda: 0.0, Ids())
         section = WebhookConfig(provider="standard-webhooks", secret=SecretRef("files:x"), **config)
-        self.webhooks.use({"crm": HookSpec(section, StandardWebhooks(), (held(SECRET),), None)})
+        self.webhooks.use({"crm": HookSpec(section, verifier_of(section), (held(SECRET),), None)}, None)
 
     async def send(self, *names: str, body: bytes = b"{}") -> None:
         """Have the vendor send events."""

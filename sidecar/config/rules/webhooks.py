@@ -7,7 +7,7 @@ from sidecar.config.model import Config
 from sidecar.config.problem import Problem
 from sidecar.upstream.hints.expression import Expression
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.verifying import verifier_of
+from sidecar.webhooks.verifying import scheme_of, verifier_of
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -30,8 +30,10 @@ def webhooks(config: Config) -> Iterator[Problem]:
 def _judged(section: WebhookConfig) -> Iterator[Problem]:
     try:
         verifier_of(section)
+        if scheme_of(section).keys is None and not section.secrets:
+            yield Problem("secret", 'write the reference of the secret that the vendor signs with, such as "files:x"')
     except ValueError as error:
-        yield Problem("provider", str(error))
+        yield Problem("provider" if section.signature is None else "signature", str(error))
     if section.order_by is not None:
         try:
             Expression(section.order_by)
