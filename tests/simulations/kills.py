@@ -9,6 +9,7 @@ then. Half of the time the leases of a killed pod are ended by hand, those of th
 their 30 s. The moment is by chance: after so many further calls, answers and acknowledgements.
 
 The seed leads what is asked and where it fails; which meets which is the machine's, so no two runs are the same.
+Beside tests on the same machine say PYTEST_XDIST_WORKER=gw11, so that they do not take the ports of who was killed.
 """
 
 import argparse
