@@ -22,6 +22,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+from tests.kit.kept import end_leases
 from tests.kit.process import Process
 from tests.kit.valkey import Valkey
 from tests.kit.vendor import Vendor
@@ -111,14 +112,6 @@ async def over_valkey(folder: Path, kills: int, story: Story, valkey: Valkey) ->
             await story.drain(pods[0])
         story.judge(*pods)
     story.problems += await asyncio.to_thread(_left_in_valkey, valkey)
-
-
-def end_leases(valkey: Valkey) -> None:
-    """Let the time of every claim pass."""
-    with valkey.client as client:
-        for key in client.scan_iter("*}:running"):
-            for member in client.zrange(key, 0, -1):
-                client.zadd(key, {member: 0}, xx=True)
 
 
 def _left_in_valkey(valkey: Valkey) -> list[str]:

@@ -292,17 +292,18 @@ async def test_without_an_outage_the_file_is_never_asked(sides: Sides) -> None:
     assert sides.local.asked == asked
 
 
-def store_at(folder: Path, port: int, clock: ManualClock, **settings: object) -> FallbackStore:
+async def store_at(folder: Path, port: int, clock: ManualClock, **settings: object) -> FallbackStore:
     """Make the store of a section."""
     config = StoreConfig(kind="valkey", url=Nodes.parse(f"redis://127.0.0.1:{port}"), fallback="sqlite", **settings)  # type: ignore[arg-type]
-    store = open_store(config, Around(clock, lambda: 0.5, lambda *_, **__: None, folder, None))
+    # In a thread, as in production: a driver is loaded from the disk.
+    store = await asyncio.to_thread(open_store, config, Around(clock, lambda: 0.5, lambda *_, **__: None, folder, None))
     assert isinstance(store, FallbackStore)
     return store
 
 
 async def test_the_store_shows_both_sides_and_values_are_never_kept_locally(tmp_path: Path, clock: ManualClock) -> None:
     """Up is the shared one; records and leases fail without it."""
-    store = store_at(tmp_path, free_ports(1)[0], clock, path="jobs.db", bytes_max=Size(2**21))
+    store = await store_at(tmp_path, free_ports(1)[0], clock, path="jobs.db", bytes_max=Size(2**21))
     await store.open()
     try:
         assert not store.is_up
@@ -323,7 +324,7 @@ async def test_the_store_shows_both_sides_and_values_are_never_kept_locally(tmp_
 
 async def test_a_file_that_cannot_be_opened_is_said_with_its_key(tmp_path: Path, clock: ManualClock) -> None:
     """As for a store that is a file."""
-    store = store_at(tmp_path, free_ports(1)[0], clock, path="nowhere/jobs.db")
+    store = await store_at(tmp_path, free_ports(1)[0], clock, path="nowhere/jobs.db")
     with pytest.raises(StoreFailed, match="cannot be opened for writing") as caught:
         await store.open()
     assert caught.value.key == "path"

@@ -18,6 +18,7 @@ from sidecar.store.backlog import Entry, NewEntry
 from tests.kit.app import App, Reply
 from tests.kit.batch import LINES, URL, item, lines_of, results, send_lines, send_whole
 from tests.kit.exchange import Exchange, Request
+from tests.kit.kept import KINDS, end_leases, kept_store
 from tests.kit.pod import Pod
 from tests.kit.process import Process
 from tests.kit.servers import Servers
@@ -101,23 +102,10 @@ def posts(count: int) -> list[dict[str, object]]:
     return [item(f"own-{n}", "/orders", method="POST", body={"n": n}) for n in range(count)]
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
     """A `[store]` that outlives the process."""
-    if request.param == "sqlite":
-        return f'[store]\nkind = "sqlite"\npath = "{tmp_path}/state.db"\n'
-    valkey = servers.get(Valkey.serving)
-    with valkey.client as client:
-        client.flushall()
-    folder = tmp_path / "secrets"
-    folder.mkdir(mode=0o700)
-    file = folder / "valkey"
-    file.touch(mode=0o600)
-    file.write_text(valkey.password)
-    return (
-        f'[store]\nkind = "valkey"\nurl = "{valkey.url}"\npassword = "files:valkey"\n'
-        f'[secrets.files]\nkind = "file"\npath = "{folder}"\n'
-    )
+    return kept_store(request.param, servers, tmp_path)
 
 
 def config_for(vendor: Vendor, store: str, service: str = QUICK) -> str:
@@ -192,14 +180,6 @@ async def test_after_a_kill_only_the_unfinished_items_run_again(tmp_path: Path, 
         again = [bodies for bodies in vendor_of.done.values() if len(bodies) > 1]
         assert len(again) <= CONCURRENCY, "only what was under way was made again"
         assert all(bodies == bodies[:1] * 2 for bodies in again)
-
-
-def end_leases(valkey: Valkey) -> None:
-    """Let the time of every claim pass."""
-    with valkey.client as client:
-        for key in client.scan_iter("*}:running"):
-            for member in client.zrange(key, 0, -1):
-                client.zadd(key, {member: 0})
 
 
 async def test_a_batch_that_was_never_acknowledged_never_runs(tmp_path: Path, store: str, servers: Servers) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from tests.kit.app import App
 from tests.kit.exchange import Exchange
+from tests.kit.kept import valkey_store
 from tests.kit.process import Process
 from tests.kit.valkey import Valkey
 from tests.kit.vendor import Vendor, answer
-from tests.stories.test_jobs import Counting, config_for, state_of, valkey_store
+from tests.stories.test_jobs import Counting, config_for, state_of
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.kit.app import App
 from tests.kit.exchange import Exchange, Request
+from tests.kit.kept import KINDS, end_leases, kept_store
 from tests.kit.pod import Pod
 from tests.kit.process import Process
 from tests.kit.servers import Servers
@@ -87,6 +88,7 @@ async def test_a_call_made_later_is_done_and_its_answer_can_be_asked_for(tmp_pat
                 "POST", "/vendor/orders?x=1", "Prefer: respond-async", "Idempotency-Key: order-7", body=b"two of them"
             )
             assert (again.status, again.value("Location")) == (202, place), "the same call is the same job"
+            assert again.json()["state"] == "succeeded"
             other = await app.ask(
                 "POST", "/vendor/orders?x=1", "Prefer: respond-async", "Idempotency-Key: order-7", body=b"three"
             )
@@ -116,28 +118,10 @@ async def test_a_vendor_that_is_down_gets_its_calls_when_it_is_back(tmp_path: Pa
             assert all(len(bodies) == 1 for bodies in vendor_of.done.values()), "each key once"
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> str:
     """A `[store]` that outlives the process."""
-    if request.param == "sqlite":
-        return f'[store]\nkind = "sqlite"\npath = "{tmp_path}/state.db"\n'
-    valkey = servers.get(Valkey.serving)
-    with valkey.client as client:
-        client.flushall()
-    return valkey_store(valkey, tmp_path)
-
-
-def valkey_store(valkey: Valkey, tmp_path: Path, more: str = "") -> str:
-    """Give `[store]` of a Valkey, with the store of secrets that its password is in."""
-    folder = tmp_path / "secrets"
-    folder.mkdir(mode=0o700)
-    file = folder / "valkey"
-    file.touch(mode=0o600)
-    file.write_text(valkey.password)
-    return (
-        f'[store]\nkind = "valkey"\nurl = "{valkey.url}"\npassword = "files:valkey"\n{more}'
-        f'[secrets.files]\nkind = "file"\npath = "{folder}"\n'
-    )
+    return kept_store(request.param, servers, tmp_path)
 
 
 def config_for(vendor: Vendor, store: str, service: str = QUICK) -> str:
@@ -146,14 +130,6 @@ def config_for(vendor: Vendor, store: str, service: str = QUICK) -> str:
         f'{store}\n[services.vendor]\nbase_url = "{vendor.url}"\nallow_private = true\nretry = false\n'
         f'circuit_breaker = false\nidempotency = {{ header = "Idempotency-Key" }}\n{service}\n'
     )
-
-
-def end_leases(valkey: Valkey) -> None:
-    """Let the time of every claim pass."""
-    with valkey.client as client:
-        for key in client.scan_iter("*}:running"):
-            for member in client.zrange(key, 0, -1):
-                client.zadd(key, {member: 0})
 
 
 async def test_what_was_accepted_outlives_a_kill(tmp_path: Path, store: str, servers: Servers) -> None:
