@@ -30,6 +30,7 @@ class Line:
         self.spec = spec
         self.workers: list[Worker] = []  # Of the jobs; behind it that of their callbacks, where there are any.
         self.tally = Tally({}, 0, None)
+        self.is_quiet = False  # It had nothing to do when it was counted, and nothing came here since.
 
     @property
     def is_of_items(self) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from operator import methodcaller
 from typing import Any
 
@@ -34,7 +35,8 @@ from sidecar.working.verdict import Ended
 from sidecar.working.worker import Runs, Worker
 
 COUNT_EVERY = 5.0  # Seconds between two counts of the lines, for metrics and pages.
-PURGE_EVERY = 60.0
+QUIET_ROUNDS = 6  # A line with nothing to do is counted every so many rounds: other pods may have brought something.
+PURGE_EVERY = 300.0
 PAGE_MAX = 200  # Jobs in one list.
 
 
@@ -65,7 +67,6 @@ class Queue:
         self._lines: dict[str, Line] = {}
         self._leaving: set[Worker] = set()  # Of lines that are gone; their turns end.
         self._tasks = Tasks()
-        self._is_stopping = False
         self._submitter = Submitter(self._backlog, ids, clock, jitter, self.wake)
         metrics.watch_series("sidecar_queue_jobs", lambda: counts(self._lines), self)
         metrics.watch_series("sidecar_queue_oldest_seconds", lambda: ages(self._lines, clock.wall()), self)
@@ -100,7 +101,6 @@ class Queue:
 
     async def stop(self, seconds: float) -> int:
         """Begin no more; let turns end within `seconds`, give the others back, and say how many these were."""
-        self._is_stopping = True
         stopping = [self._tasks.spawn(worker.stop(seconds), "stopping a queue") for worker in self._workers()]
         if stopping:
             await asyncio.wait(stopping)
@@ -229,8 +229,10 @@ class Queue:
     def wake(self, name: str) -> None:
         """Have a line looked at, for it has new jobs."""
         line = self._lines.get(name)
-        for worker in line.workers if line is not None else ():
-            worker.wake()
+        if line is not None:
+            line.is_quiet = False
+            for worker in line.workers:
+                worker.wake()
 
     async def _ended(self, line: Line, entry: Entry, ended: Ended) -> None:
         """Tell how a job's turn ended, and leave its result for the app before it is settled: none gets lost."""
@@ -259,15 +261,20 @@ class Queue:
 
     async def _look_after(self) -> None:
         purge_at = self._clock.now()
-        while not self._is_stopping:
+        for number in count():
+            is_due = self._clock.now() >= purge_at
             for line in list(self._lines.values()):
+                if line.is_quiet and number % QUIET_ROUNDS and not is_due:
+                    continue
                 try:
+                    line.is_quiet = True  # Before the question: what comes meanwhile is counted the next time.
                     line.tally = await self._backlog().tally(line.name)
-                    if self._clock.now() >= purge_at:
+                    line.is_quiet &= not any(line.tally.states.get(state) for state in UNFINISHED)
+                    if is_due:
                         await self._purge(line)
                 except StoreFailed:  # The store's own line tells it.
-                    continue
-            if self._clock.now() >= purge_at:
+                    line.is_quiet = False
+            if is_due:
                 purge_at = self._clock.now() + PURGE_EVERY
             await self._clock.sleep(COUNT_EVERY)
 

@@ -54,14 +54,13 @@ class Submitter:
         entry = NewEntry(name, call.queue_key, encode(head), body, delay)
         try:
             there = await self._backlog().append(line, [entry], Bounds(config.length_max, int(config.bytes_max)))
-            if there:
-                await self._hold_to(line, name, head)
+            state = await self._hold_to(line, name, head) if there else WAITING
         except StoreFull as full:
             raise QueueFull(f"the job was not accepted: {full}", retry_after=RETRY_AFTER) from None
         except StoreFailed as failed:
             raise StoreUnavailable(f"the job was not accepted: {failed}", retry_after=RETRY_AFTER) from None
         self._wake(line)
-        return self._accepted(call, name)
+        return self._accepted(call, name, state)
 
     def _number(self, call: Call) -> str:
         """Give what tells the job from others of its line."""
@@ -70,17 +69,21 @@ class Submitter:
         parts = (call.service, call.method, call.target, call.app, call.idempotency_key)
         return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()[:32]
 
-    async def _hold_to(self, line: str, name: str, head: Head) -> None:
-        """See that a job which was there before is of the same call. Raises IdempotencyMismatch."""
+    async def _hold_to(self, line: str, name: str, head: Head) -> str:
+        """See that a job which was there before is of the same call, and say how it stands.
+
+        Raises IdempotencyMismatch.
+        """
         entry = await self._backlog().get(line, name)
         there = None if entry is None else head_or_none(entry)
         if entry is not None and (there is None or there.body_hash != head.body_hash):
             raise IdempotencyMismatch("this idempotency key stands for a job with another body; use a new key")
+        return WAITING if entry is None else entry.state
 
-    def _accepted(self, call: Call, name: str) -> Reply:
+    def _accepted(self, call: Call, name: str, state: str) -> Reply:
         text = msgspec.json.encode(
             {
-                "id": name, "state": WAITING, "service": call.service, "method": call.method,
+                "id": name, "state": state, "service": call.service, "method": call.method,
                 "path": call.target.partition(b"?")[0].decode("latin-1"),
                 "created_at": instant(self._clock.wall()),
             }

@@ -82,6 +82,8 @@ class Turns:
                 verdict = of_error(ours, age, age_max, delay, was_sent=True)
         finally:
             call.end(outcome)
+        if self._holds_secret(verdict.error.encode("utf-8", "replace")):
+            verdict = verdict._replace(error=verdict.error.partition(":")[0])
         head.error = verdict.error
         state = NEXT[RUNNING][verdict.event]
         result = None if answer is None else encode(answer)

@@ -9,15 +9,17 @@ import pytest
 
 from sidecar.core.body import Body
 from sidecar.core.call import Call, Reply
+from sidecar.core.errors import ConnectFailed
 from sidecar.core.ids import Ids
 from sidecar.core.secret import SecretRef
 from sidecar.core.units import Duration
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.callback import CALLBACKS
-from sidecar.queue.job import DEAD
+from sidecar.queue.job import DEAD, Head, encode
 from sidecar.queue.line import LineSpec
 from sidecar.queue.queue import Queue
-from sidecar.store.backlog import Bounds, NewEntry, Settlement
+from sidecar.queue.turn import Turns
+from sidecar.store.backlog import Bounds, Entry, NewEntry, Settlement
 from sidecar.store.base import StoreDown, StoreFull
 from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore
@@ -219,3 +221,41 @@ async def test_a_job_that_cannot_be_read_is_shown_and_hides_no_other(pod: Pod) -
     assert (jobs[name]["state"], jobs["crm.odd"]["state"]) == ("succeeded", DEAD)
     assert "cannot be read" in jobs["crm.odd"]["error"]
     await pod.queue.discard("crm.odd")
+
+
+async def test_a_line_with_nothing_to_do_is_counted_seldom(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that many pods share is not asked for each line of each of them every five seconds."""
+    asked: list[str] = []
+    tally = pod.backlog.tally
+
+    async def counted(line: str) -> Any:
+        asked.append(line)
+        return await tally(line)
+
+    monkeypatch.setattr(pod.backlog, "tally", counted)
+    pod.use(crm=PLAIN)
+    await pod.clock.advance(601.0)
+    assert 15 < len(asked) < 30
+    pod.vendor.may_answer.clear()
+    await pod.submit()
+    before = len(asked)
+    await pod.clock.advance(60.0)
+    assert len(asked) - before >= 11, "while it has something to do, every five seconds"
+
+
+async def test_an_error_that_holds_a_secret_is_neither_stored_nor_told(clock: ManualClock) -> None:
+    """Only its code is."""
+
+    async def refuse(_: Call) -> Reply:
+        raise ConnectFailed("the proxy said: who is canary-in-a-coal-mine")
+
+    turns = Turns(
+        "crm", PLAIN, frozenset({503}), refuse, lambda: False, clock, lambda: 0.5, lambda *_, **__: None,
+        lambda raw: b"canary" in raw,
+    )  # fmt: skip
+    head = Head("GET", b"/x", [], b"", "", "r", "t", "00", None, False, b"", "asked")
+    entry = Entry("crm.1", "", "running", encode(head), b"", b"", 1, clock.wall(), None, None)
+    ended = await turns.run(entry, 0.0)
+    assert ended.verdict.error == "connect_failed"
+    assert ended.settlement.head is not None
+    assert b"canary" not in ended.settlement.head

@@ -6,6 +6,7 @@ it did until then is in the secret store or is not (rotation.py), and the next p
 is away each pod renews by itself, as without one: what rotates is still written by check-and-set.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,7 @@ class FleetSupply:
                 token = await self._mint()
         finally:
             keeping.cancel()
+            await asyncio.wait([keeping])  # A question of its own that is under way would take the lease again.
             await self._give_back()
         return token
 

@@ -3,6 +3,7 @@
 from sidecar.core.body import NO_BODY
 from sidecar.core.call import Call, Reply
 from sidecar.core.errors import (
+    AddressDenied,
     BulkheadFull,
     CircuitOpen,
     CredentialUnavailable,
@@ -32,8 +33,8 @@ def objection(call: Call, forward: frozenset[str], replaced: bytes = b"") -> str
 
 
 def is_unavailable(error: SidecarError) -> bool:
-    """Whether a call that ended with this error may go well later."""
-    return isinstance(error, _UNAVAILABLE) and not error.is_final
+    """Whether a call that ended with this error may go well later: not where only a change of the config helps."""
+    return isinstance(error, _UNAVAILABLE) and not isinstance(error, AddressDenied) and not error.is_final
 
 
 def is_refusal(reply: Reply, statuses: frozenset[int]) -> bool:

@@ -1,7 +1,7 @@
 """The store that pods share: Valkey or Redis. Nothing of ours elects, replicates or shards; that is the engine's."""
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from sidecar.core.clock import Clock
@@ -12,8 +12,6 @@ from sidecar.store.valkey.client import ValkeyClient
 from sidecar.store.valkey.connecting import Read, connect
 from sidecar.store.valkey.permits import ValkeyPermits
 from sidecar.store.valkey.records import ValkeyLeases, ValkeyRecords
-
-Context = Callable[[], Awaitable[ssl.SSLContext | None]]
 
 
 class ValkeyStore:

@@ -357,3 +357,27 @@ async def test_a_pod_whose_time_is_up_says_that_it_waited_for_another(fleet: Fle
     await fleet.store.leases.give_back("token:crm:1", "other")
     await fleet.all(pod)
     assert "another pod" not in pod.step
+
+
+async def test_a_lease_that_was_given_back_stays_so(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that keeps it up, and is under way as the renewal ends, does not take it again."""
+    take, given = fleet.store.leases.take, asyncio.Event()
+    calls = 0
+
+    async def slow(name: str, holder: str, seconds: float) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            try:
+                await given.wait()
+            except asyncio.CancelledError:
+                await take(name, holder, seconds)  # It had been sent.
+                raise
+        return await take(name, holder, seconds)
+
+    monkeypatch.setattr(fleet.store.leases, "take", slow)
+    fleet.endpoint.takes = 4.0
+    await fleet.all(fleet.pod(), seconds=5.0)
+    monkeypatch.setattr(fleet.store.leases, "take", take)
+    assert calls > 1
+    assert await fleet.store.leases.take("token:crm:1", "another", 1.0) == 0.0

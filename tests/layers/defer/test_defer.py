@@ -215,7 +215,6 @@ async def test_what_was_never_sent_may_be_made_later_whatever_it_is(line: Line) 
 @pytest.mark.parametrize("error", [NotAllowed("x"), BadRequest("x"), AddressDenied("x")], ids=lambda e: e.code)
 async def test_a_no_of_ours_that_stays_one_makes_no_job(line: Line, error: SidecarError) -> None:
     """Later it would be the same."""
-    error.is_final = isinstance(error, AddressDenied)
     with pytest.raises(type(error)):
         await layer(line, Vendor(error))(call_for("GET", b"/x"))
     assert line.jobs == []
