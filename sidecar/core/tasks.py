@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from types import TracebackType
 from typing import Any
 
 
@@ -49,3 +50,23 @@ class Tasks:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+
+class HeedingCancellation:
+    """Has a cancellation count that a library in the block swallowed.
+
+    `asyncio.wait_for` does so before Python 3.12 when what it waits for ends in the same turn of the loop; whoever
+    waits for a task that was cancelled so waits for ever.
+    """
+
+    __slots__ = ("_before", "_task")
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._before = task, task.cancelling()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        is_cut_off = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if not is_cut_off and self._task.cancelling() > self._before:
+            raise asyncio.CancelledError

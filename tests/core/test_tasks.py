@@ -1,9 +1,10 @@
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from sidecar.core.tasks import Tasks
+from sidecar.core.tasks import HeedingCancellation, Tasks
 from tests.kit.clock import settle
 
 
@@ -95,3 +96,43 @@ async def test_waiting_says_how_many_did_not_end() -> None:
     assert await tasks.wait(0) == 1
     await tasks.stop()
     assert await tasks.wait(1) == 0
+
+
+@pytest.mark.parametrize("failure", [None, OSError("the way is gone")], ids=["result", "failure"])
+async def test_a_cancellation_that_a_library_swallowed_counts(failure: OSError | None) -> None:
+    """Whether it then gave a result or failed; the task ends cancelled."""
+
+    async def swallowing() -> str:
+        with suppress(asyncio.CancelledError):
+            await forever()
+        if failure is not None:
+            raise failure
+        return "done"
+
+    async def asking() -> str:
+        with HeedingCancellation():
+            return await swallowing()
+
+    task = asyncio.create_task(asking())
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_what_was_not_cancelled_in_the_block_goes_its_way() -> None:
+    """A result is a result and a failure a failure, also in the cleanup of a task that was cancelled before."""
+
+    async def cleaning() -> str:
+        with suppress(asyncio.CancelledError):
+            await forever()
+        with pytest.raises(ValueError, match="theirs"), HeedingCancellation():
+            raise ValueError("theirs")
+        with HeedingCancellation():
+            await settle(1)
+        return "clean"
+
+    task = asyncio.create_task(cleaning())
+    await settle()
+    task.cancel()
+    assert await task == "clean"

@@ -30,7 +30,7 @@ from redis.exceptions import (
 )
 
 from sidecar.core.clock import Clock
-from sidecar.core.tasks import Tasks
+from sidecar.core.tasks import HeedingCancellation, Tasks
 from sidecar.store.base import StoreDown, StoreFailed, StoreFull
 from sidecar.store.valkey.connecting import Client, drop_idle, owners
 from sidecar.store.valkey.reach import Reach
@@ -143,13 +143,16 @@ class ValkeyClient:
             raise StoreDown(f"the store {self._name} is away: {self.reach.problem}")
 
     async def _run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Any:
-        try:
-            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+        with HeedingCancellation():  # The driver sends by `asyncio.wait_for`.
+            try:
+                return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await self._client.eval(script.text, len(keys), *keys, *arguments)
 
     async def _look(self) -> None:
-        for key in await owners(self._client, lambda number: self.key(tag=f"look:{number}")):
+        with HeedingCancellation():
+            keys = await owners(self._client, lambda number: self.key(tag=f"look:{number}"))
+        for key in keys:
             await self._run(_LOOK, [key])
 
     def _failed(self, error: Exception) -> StoreFailed:

@@ -9,9 +9,10 @@ import pytest
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.upstream.tls import client_context
 from tests.kit.certificates import Authority
+from tests.kit.clock import settle
 from tests.kit.front import TlsFront
 from tests.kit.valkey import Valkey
-from tests.store.valkey.conftest import Told, opened
+from tests.store.valkey.conftest import WAIT_MAX, Told, opened
 
 LIFE = 1e6
 
@@ -52,6 +53,23 @@ async def test_a_question_that_is_given_up_leaves_no_answer_to_another(valkey: V
                     assert record is not None
                     assert record.value == f"value of {number}".encode()
         assert store.is_up
+    assert told.lines == []
+
+
+async def test_whoever_is_cancelled_ends_by_it(valkey: Valkey, told: Told) -> None:
+    """At whatever turn of the loop; the driver swallows some, and a loop that asks would never be rid of."""
+    async with opened(valkey.url, told, valkey.password, timeout=5.0) as store:
+
+        async def asking() -> None:
+            while True:
+                await store.records.get("k")
+
+        for turns in range(200):
+            task = asyncio.create_task(asking())
+            await settle(turns)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=WAIT_MAX)
+            assert done, f"it goes on; cancelled after {turns} turns"
     assert told.lines == []
 
 
