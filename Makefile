@@ -17,7 +17,7 @@ help: ## Say what there is.
 	@echo "make test    all tests (ARGS=\"tests/core -k alarm\": some of them)"
 	@echo "make compiled  the package with its hot path compiled, in build/compiled; needs a C compiler"
 	@echo "make test-compiled  all tests against that; says so and does nothing where no C compiler is"
-	@echo "make lint    ruff, mypy, and hadolint if it is there"
+	@echo "make lint    ruff, mypy, hadolint"
 	@echo "make format  let ruff put the code in form"
 	@echo "make bench   side by side with other proxies; takes minutes, may install system packages"
 	@echo "make lock    pin the dependencies anew (UPGRADE=1: at their newest)"
@@ -50,7 +50,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@if command -v hadolint >/dev/null 2>&1; then hadolint Dockerfile; else echo "hadolint is not here; Dockerfile not checked"; fi
+	@$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only .
