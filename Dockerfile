@@ -4,7 +4,12 @@
 #   docker build --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" -t sidecar:0.1.0 .
 #   docker run --read-only -v ./sidecar.toml:/etc/sidecar/sidecar.toml:ro sidecar:0.1.0
 #
+# For both architectures, with a software bill of materials and the provenance in the registry:
+#   docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push -t <registry>/sidecar:0.1.0 .
 # A build behind a mirror: --secret id=pip,src=pip.conf (it is mounted for the builder, and is in no layer).
+#
+# 119 MB on top of the base: cryptography and uvloop have 16 each, botocore 31. `make image` builds it without an engine,
+# on Debian's interpreter, and tries it as a pod would (tests/image).
 
 ARG PYTHON=3.13
 
@@ -42,16 +47,17 @@ RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . \
 
 FROM python:${PYTHON}-slim
 
+ARG PYTHON
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sidecar" \
       org.opencontainers.image.description="Calls third-party APIs for the application beside it" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="docker.io/library/python:${PYTHON}-slim"
 
 # The base brings pip; nothing is installed here any more.
-RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
-    && rm -rf /usr/local/lib/python*/ensurepip /root/.cache
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python*/site-packages/pip* /usr/local/lib/python*/ensurepip /root/.cache
 
 COPY --from=builder /opt/sidecar /opt/sidecar
 

@@ -10,7 +10,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --pyth
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test compiled test-compiled lint format bench lock clean
+.PHONY: help run test compiled test-compiled lint format image bench lock clean
 
 help: ## Say what there is.
 	@echo "make run     start a vendor, a sidecar before it, and calls through it (ARGS=--once: stop after them)"
@@ -19,6 +19,7 @@ help: ## Say what there is.
 	@echo "make test-compiled  all tests against that; says so and does nothing where no C compiler is"
 	@echo "make lint    ruff, mypy, hadolint"
 	@echo "make format  let ruff put the code in form"
+	@echo "make image   build the image without an engine and try it as a pod would; needs root and Debian"
 	@echo "make bench   side by side with other proxies; takes minutes, may install system packages"
 	@echo "make lock    pin the dependencies anew (UPGRADE=1: at their newest)"
 	@echo "make clean   remove what was made here"
@@ -55,6 +56,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+image: $(VENV)/.dev
+	@bash tools/image.sh
 
 bench:
 	@bash bench/run.sh $(ARGS)

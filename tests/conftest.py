@@ -34,6 +34,11 @@ MAY_BLOCK: list[tuple[str, str, set[str]]] = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say where a built image is, whose tests run only then (`make image`)."""
+    parser.addoption("--image", help="folder of a built image: root/ and config.json")
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test on the loop that production runs on."""
     return {"uvloop": uvloop.new_event_loop}

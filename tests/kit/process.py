@@ -2,7 +2,7 @@
 
 async with Process(tmp_path, config) as sidecar:
     async with App.to(sidecar.egress_url) as app: ...
-assert sidecar.lines[-1]["msg"] == "stopped"
+assert sidecar.lines[-1]["step"] == "close"
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,9 +53,12 @@ class Process:
     """One `sidecar run`, from ready to gone.
 
     `config` is TOML without `[listen]`, which is put in front of it; keys of `[listen]` come in `listen`, as TOML.
+    `command` is what else runs it, such as a container's entry point.
     """
 
-    def __init__(self, directory: Path, config: str, *, listen: str = "", is_ready: bool = True) -> None:
+    def __init__(
+        self, directory: Path, config: str, *, listen: str = "", is_ready: bool = True, command: Sequence[str] = ()
+    ) -> None:
         egress, admin, telemetry = free_ports(3)
         self.egress_url = f"http://127.0.0.1:{egress}"
         self.admin_url = f"http://127.0.0.1:{admin}"
@@ -69,6 +72,7 @@ class Process:
             f'telemetry = "127.0.0.1:{telemetry}"\n{listen}\n'
         )
         self._waits_until_ready = is_ready
+        self._command = command or (sys.executable, "-m", "sidecar", "run", "-c", str(self.config_file))
         self._changed = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
@@ -120,7 +124,7 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sidecar", "run", "-c", str(self.config_file),
+            *self._command,
             stdout=PIPE, stderr=PIPE, limit=2**22, cwd=self.config_file.parent,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
         )  # fmt: skip

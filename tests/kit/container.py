@@ -1,0 +1,66 @@
+"""A container without an engine: the image's root tree, read-only, with a pod's mounts, as its user and without rights.
+
+What Kubernetes' *restricted* standard asks of a pod is done here by the tools it stands on: `unshare` for mounts of its
+own, `setpriv` for the user, the capabilities and no_new_privs. Needs root. The network is the machine's own.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+USER = 65532
+
+_SCRIPT = r"""
+root=$1; shift
+mount --bind "$root" "$root"
+for each in "$@"; do
+    [ "$each" = -- ] && break
+    IFS=: read -r source target mode <<EOF
+$each
+EOF
+    mkdir -p "$root$target"
+done
+mount -o remount,ro,bind "$root"
+mount --bind /proc "$root/proc"
+mount --bind /dev "$root/dev"
+while [ "$1" != -- ]; do
+    IFS=: read -r source target mode <<EOF
+$1
+EOF
+    mount --bind "$source" "$root$target"
+    mount -o "remount,bind,$mode" "$root$target"
+    shift
+done
+shift
+exec chroot "$root" "$@"
+"""
+
+
+def put_mount(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put files as the kubelet does: in a folder of their own, behind `..data`, which is swapped in one step."""
+    fresh = folder / f"..{len(list(folder.iterdir()))}"
+    fresh.mkdir()
+    for name, content in files.items():
+        (fresh / name).write_bytes(content)
+        (fresh / name).chmod(0o644)
+    (folder / "..new").symlink_to(fresh.name)
+    (folder / "..new").replace(folder / "..data")
+    for name in files:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+
+
+def run_in(
+    root: Path, command: Sequence[str], environment: Sequence[str], mounts: Mapping[str, tuple[Path, bool]]
+) -> list[str]:
+    """Give the command that runs `command` in the tree; `mounts` are path: (where from, whether it is read-only)."""
+    said = [f"{source}:{target}:{'ro' if is_fixed else 'rw'}" for target, (source, is_fixed) in mounts.items()]
+    for source, is_fixed in mounts.values():
+        if not is_fixed:  # An emptyDir of a pod with this fsGroup.
+            os.chown(source, 0, USER)
+            source.chmod(0o2770)
+    return [
+        "unshare", "--mount", "--propagation", "private", "sh", "-euc", _SCRIPT, "sh", str(root), *said, "--",
+        "setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={USER}", "--bounding-set=-all", "--inh-caps=-all",
+        "--no-new-privs", "env", "-i", *environment, *command,
+    ]  # fmt: skip
