@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import subprocess
 import sys
 from collections import Counter
@@ -137,37 +136,6 @@ async def test_a_poisoned_event_holds_up_nobody_but_its_own_key(tmp_path: Path) 
             while (await sidecar.ask("/api/events/stripe.evt_poison", "DELETE")).get("state") != "cancelled":
                 pass  # It is being tried just now.
         await app.until(lambda: any(taken.id == "stripe.evt_behind" for taken in app.got), "the one behind it")
-
-
-async def test_what_was_acknowledged_is_delivered_however_often_the_process_is_killed(tmp_path: Path) -> None:
-    """SIGKILL at random while events arrive and are delivered; what comes twice has the same id."""
-    chance = random.Random(20260401)
-    acknowledged: set[str] = set()
-    async with Taking() as app:
-        config = hook_config(tmp_path, app.url, QUICK)
-
-        async def send(vendor: Sender, life: int) -> None:
-            for n in range(1000):
-                name = f"evt_{life}_{n}"
-                status = await vendor.send(name, b'{"n": %d}' % n)
-                if status == 0:
-                    return
-                if status == 200:
-                    acknowledged.add(f"stripe.{name}")
-
-        for life in range(6):
-            async with Hooked(tmp_path, config) as sidecar, Sender(sidecar.hooks) as vendor:
-                sending = asyncio.create_task(send(vendor, life))
-                goal = len(app.got) + chance.randrange(5, 60)
-                await app.until(lambda goal=goal: len(app.got) >= goal, "a few events")  # type: ignore[misc]
-                await sidecar.kill()
-                await sending
-        assert len(acknowledged) > 30
-        async with Hooked(tmp_path, config):
-            await app.until(lambda: acknowledged <= {taken.id for taken in app.got}, "all that was acknowledged")
-        times = Counter(taken.id for taken in app.got)
-        twice = [name for name, count in times.items() if count > 1]
-        assert len(twice) <= 6 * 8, "at most what was under way when it was killed"
 
 
 async def test_two_pods_that_get_the_same_event_at_once_deliver_it_once(tmp_path: Path, servers: Servers) -> None:
