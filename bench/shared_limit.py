@@ -19,32 +19,13 @@ from aiohttp import web
 
 from bench.output import print_result
 from tests.kit.process import Process
+from tests.kit.sharing import load, sharing_config
 from tests.kit.valkey import Valkey
 from tests.simulations.shared_limit import most_in, worst
 
 RATE, PODS = 100.0, 10
 CONNECTIONS = 4  # Of each app: it calls as soon as it has an answer, so all together want more than there is.
 COLUMNS = ("value",)
-CONFIG = """
-[sidecar]
-replicas = {pods}
-drain_timeout = "2s"
-[store]
-kind = "valkey"
-url = "{url}"
-password = "files:valkey"
-[secrets.files]
-kind = "file"
-path = "{secrets}"
-[log]
-success = 0.0
-[services.vendor]
-base_url = "{vendor}"
-allow_private = true
-retry = false
-rate_limit = {{ rate = "{rate:g}/s", burst = {burst}, wait_max = "2s", shared = true }}
-"""
-
 _QUESTIONS = re.compile(r'^sidecar_permit_leases_total\{.*result="(?!failed).*\} (\S+)$', re.MULTILINE)
 
 
@@ -70,7 +51,7 @@ class Fleet:
         folder = self._folder / f"pod{number}"
         folder.mkdir()
         process = await Process(folder, self.config).__aenter__()
-        self._pods[number] = (process, asyncio.create_task(_load(process.egress_url)))
+        self._pods[number] = (process, asyncio.create_task(load(process.egress_url, CONNECTIONS)))
 
     async def leave(self, *, is_killed: bool = False) -> None:
         """Stop the one that is there for longest."""
@@ -85,45 +66,21 @@ class Fleet:
             await self.leave()
 
 
-async def _load(url: str) -> None:
-    async with aiohttp.ClientSession() as session:
-
-        async def one() -> None:
-            while True:
-                try:
-                    async with session.get(f"{url}/vendor/x") as reply:
-                        await reply.read()
-                except aiohttp.ClientError:
-                    return
-
-        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
-
-
 async def _questions(process: Process) -> float:
     async with aiohttp.ClientSession() as session, session.get(f"{process.telemetry_url}/metrics") as reply:
         return sum(map(float, _QUESTIONS.findall(await reply.text())))
 
 
 async def _run(arguments: argparse.Namespace, folder: Path, valkey: Valkey) -> dict[str, dict[str, Any]]:
-    secrets = folder / "secrets"
-    secrets.mkdir(mode=0o700)
-    (secrets / "valkey").touch(mode=0o600)
-    (secrets / "valkey").write_text(valkey.password)
     vendor = web.Application()
     runner = web.AppRunner(vendor, access_log=None)
-    config: dict[str, Any] = {
-        "pods": PODS,
-        "rate": RATE,
-        "burst": arguments.burst,
-        "url": valkey.url,
-        "secrets": secrets,
-    }
     fleet = Fleet(folder)
     vendor.router.add_get("/x", fleet.answer)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    fleet.config = CONFIG.format(vendor=f"http://127.0.0.1:{runner.addresses[0][1]}", **config)
+    limit = f'rate = "{RATE:g}/s", burst = {arguments.burst}, wait_max = "2s"'
+    fleet.config = sharing_config(folder, valkey, f"http://127.0.0.1:{runner.addresses[0][1]}", PODS, limit)
     try:
         await asyncio.gather(*(fleet.join() for _ in range(PODS)))
         await asyncio.sleep(4)  # The ledger has begun, and all pods are in it.

@@ -10,6 +10,7 @@ import aiohttp
 from tests.kit.exchange import Exchange
 from tests.kit.process import Process
 from tests.kit.servers import Servers
+from tests.kit.sharing import load, sharing_config
 from tests.kit.valkey import Valkey
 from tests.kit.vendor import Vendor, answer
 from tests.simulations.shared_limit import worst
@@ -17,27 +18,6 @@ from tests.simulations.shared_limit import worst
 RATE, BURST, PODS = 60.0, 6.0, 3
 LATE = 5.0  # Permits: what calls that took longer on their way than those before them make a window look fuller.
 WAIT_MAX = 20.0
-
-CONFIG = """
-[sidecar]
-replicas = 3
-drain_timeout = "1s"
-[store]
-kind = "valkey"
-url = "{url}"
-password = "files:valkey"
-timeout = "500ms"
-[secrets.files]
-kind = "file"
-path = "{secrets}"
-[log]
-success = 0.0
-[services.vendor]
-base_url = "{vendor}"
-allow_private = true
-retry = false
-rate_limit = {{ rate = "60/s", burst = 6, wait_max = "10s", shared = true }}
-"""
 
 
 class Counting(Vendor):
@@ -64,23 +44,6 @@ class Counting(Vendor):
             await self._is_there.wait()
 
 
-async def load(url: str, statuses: list[int]) -> None:
-    """Call one sidecar from eight connections, each as soon as it has its answer, until cancelled."""
-    async with aiohttp.ClientSession() as session:
-
-        async def one() -> None:
-            while True:
-                try:
-                    async with session.get(f"{url}/vendor/x") as reply:
-                        statuses.append(reply.status)
-                except aiohttp.ClientError:
-                    return  # It has left.
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(8):
-                group.create_task(one())
-
-
 async def metric(sidecar: Process, name: str) -> float:
     """Read a gauge."""
     async with aiohttp.ClientSession() as session, session.get(f"{sidecar.telemetry_url}/metrics") as reply:
@@ -92,18 +55,15 @@ async def test_three_sidecars_share_a_limit_lose_the_store_and_find_back(tmp_pat
     """With it, as one of them leaves, without it, and with it again, in no window is there more than the limit."""
     with Valkey.serving() as valkey:
         async with Counting() as vendor, AsyncExitStack() as stack:
-            secrets = tmp_path / "secrets"
-            secrets.mkdir(mode=0o700)
-            (secrets / "valkey").write_text(valkey.password)
-            (secrets / "valkey").chmod(0o600)
-            config = CONFIG.format(url=valkey.url, secrets=secrets, vendor=vendor.url)
+            limit = f'rate = "{RATE:g}/s", burst = {BURST:g}, wait_max = "10s"'
+            config = sharing_config(tmp_path, valkey, vendor.url, PODS, limit, 'timeout = "500ms"\n')
             pods: list[Process] = []
             statuses: list[int] = []
             for number in range(PODS):
                 folder = tmp_path / f"pod{number}"
                 folder.mkdir()
                 pods.append(await stack.enter_async_context(Process(folder, config)))
-            loads = [asyncio.create_task(load(pod.egress_url, statuses)) for pod in pods]
+            loads = [asyncio.create_task(load(pod.egress_url, 8, statuses)) for pod in pods]
             await vendor.wait_for(100)
             await pods[2].terminate()
             await vendor.wait_for(60)
