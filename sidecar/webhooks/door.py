@@ -52,7 +52,7 @@ class Door:
     def app(self, _: frozenset[str]) -> web.Application:
         """Make the application; the names that guard other doors do not matter here: vendors call by public ones."""
 
-        # The middleware answers everything, so that aiohttp's router, which decodes paths, is never asked.
+        # The middleware answers everything. One route fits every path, as a search in vain makes an answer of its own.
         @web.middleware
         async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 - as it is called
             request_id = _request_id(request) or self._ids.take(32)
@@ -63,7 +63,9 @@ class Door:
                 said = Answer(500)
             return _response(said, request_id)
 
-        return web.Application(middlewares=[answer], client_max_size=0)
+        application = web.Application(middlewares=[answer], client_max_size=0)
+        application.router.add_route("*", "/{tail:.*}", _nobody)
+        return application
 
     async def _answer(self, request: web.Request, request_id: str) -> Answer:
         receiver = self._webhooks.receiver(request.raw_path.partition("?")[0].removeprefix("/"))
@@ -98,6 +100,9 @@ class Door:
         """Give the body; None when it is over the bound. Raises TimeoutError."""
         if not request.body_exists:
             return b""
+        if request.content.is_eof():  # It came with its head, as most do: there is nothing to wait for.
+            whole = request.content.read_nowait()
+            return whole if len(whole) <= bound else None
         pieces, size = [], 0
         async with self._clock.timeout_at(self._clock.now() + BODY_TIMEOUT):
             async for piece in request.content.iter_any():
@@ -110,6 +115,10 @@ class Door:
     def _too_large(self, receiver: Receiver) -> Answer:
         receiver.count("too_large")
         return Answer(413, [(b"Connection", b"close")])
+
+
+async def _nobody(_: web.Request) -> web.StreamResponse:
+    raise AssertionError("the middleware answers everything")
 
 
 def _url(request: web.Request, known: str | None) -> str:

@@ -46,7 +46,8 @@ class Mac:
 
     def sign(self, text: bytes) -> bytes:
         """Give the encoded hash."""
-        return self._encode(hmac.digest(self._key, text, self._algorithm))
+        # Not hmac.digest: it lets go of the interpreter each time, and the store's thread has it for a while then.
+        return self._encode(hmac.new(self._key, text, self._algorithm).digest())
 
     def has_signed(self, text: bytes, signatures: Sequence[bytes]) -> bool:
         """Compare with every signature, also behind one that fits, in constant time each."""
