@@ -29,6 +29,7 @@ SHUTDOWN_S = 2.0  # For the requests under way when the door closes; then they a
 _SERVING: dict[str, Any] = {
     "access_log": None, "max_line_size": LINE_MAX, "max_field_size": FIELD_MAX, "max_headers": FIELDS_MAX,
     "keepalive_timeout": KEEPALIVE_S, "lingering_time": LINGER_S,
+    "auto_decompress": False,  # A webhook is verified, bounded and delivered as it came; nobody else compresses.
 }  # fmt: skip
 _MALFORMED = "the request is malformed HTTP\n"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"

@@ -1,6 +1,7 @@
 """Webhooks over real processes: nothing that was acknowledged is lost, nothing blocks what it need not, all is told."""
 
 import asyncio
+import gzip
 import json
 import subprocess
 import sys
@@ -79,6 +80,19 @@ async def test_an_event_reaches_the_app_as_it_came_and_with_one_signature_for_al
         assert (event["type"], event["attempts"], event["body"], event["headers"]) == ("invoice.paid", 1, "", [])
         assert len(app.asked) == 1
     assert SECRET not in str(sidecar.lines)
+
+
+async def test_a_compressed_body_is_verified_and_delivered_as_it_came(tmp_path: Path) -> None:
+    """What is signed is what was sent; nobody but the app unpacks it."""
+    async with (
+        Taking() as app,
+        Hooked(tmp_path, hook_config(tmp_path, app.url, QUICK)) as sidecar,
+        Sender(sidecar.hooks) as vendor,
+    ):
+        assert await vendor.send("evt_1", gzip.compress(b'{"n": 1}'), {"Content-Encoding": "gzip"}) == 200
+        await app.until(lambda: bool(app.got), "the event")
+        assert app.got[0].headers["Content-Encoding"] == "gzip"
+        assert app.got[0].body == b'{"n": 1}', "the app's own server unpacked it"
 
 
 async def test_an_app_that_was_down_gets_everything_in_order(tmp_path: Path) -> None:
