@@ -10,6 +10,10 @@ due is what waits and has no key, or is the first unfinished one of its key, or 
     append -> waiting -> claim -> running -> settle -> waiting again, or a state that ends it
                   `-> move (by people): another state that ends it, and from there to waiting again
 
+An entry may have a second id (`also`), by which it is known, too, as long as it is there: whoever appends that id finds
+it there. So what comes with its name and without it is one entry, in either order, and entries of different names that
+share their second id are several.
+
 A claim is a lease: whoever holds it keeps it up (`keep`), and what a killed process held is waiting again when the
 lease has ended (Valkey) or when the file is opened again (SQLite). So an entry may be worked on more than once, and
 never by two whose leases hold at the same time.
@@ -34,6 +38,7 @@ class NewEntry(NamedTuple):
     head: bytes
     body: bytes = b""
     delay: float = 0.0  # Seconds before it may be claimed.
+    also: str = ""  # Its second id; "" for none. Such an entry is appended alone.
 
     @property
     def size(self) -> int:
@@ -94,6 +99,7 @@ class Settlement(NamedTuple):
 def distinct(entries: Sequence[NewEntry]) -> list[NewEntry]:
     """Give the first of each id."""
     assert len(entries) <= APPEND_MAX, "an append is one step"
+    assert len(entries) == 1 or not any(entry.also for entry in entries)
     found: dict[str, NewEntry] = {}
     for entry in entries:
         found.setdefault(entry.id, entry)
@@ -119,6 +125,9 @@ class Backlog(Protocol):
 
         Gives the ids that were there before, in whatever state; these stay as they are. Of one id that comes twice the
         first counts. At most APPEND_MAX.
+
+        There is also what has the id as its second one. And where an entry is there under the second id of what is
+        appended, and has none itself, the two are the same: it takes the id as its own second one.
         """
 
     async def claim(self, line: str, holder: str, count: int, seconds: float) -> list[Entry]:

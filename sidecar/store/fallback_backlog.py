@@ -56,7 +56,10 @@ class FallbackBacklog:
 
         What the shared side was asked and did not answer it may have stored all the same: then it is on both sides.
         """
-        there = await self._known_locally(line, [entry.id for entry in entries])
+        there: set[str] = set()
+        if line in self._used:
+            with contextlib.suppress(StoreFailed):  # A broken disk does not keep the shared side from being used.
+                there = await self._local.known(line, entries)
         rest = [entry for entry in entries if entry.id not in there]
         if there and not rest:
             return there

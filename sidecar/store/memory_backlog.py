@@ -21,7 +21,7 @@ class MemoryBacklog:
     async def append(self, line: str, entries: Sequence[NewEntry], bounds: Bounds) -> set[str]:
         """Append all of them, or none."""
         lined = self._line(line)
-        new = [entry for entry in distinct(entries) if entry.id not in lined.there]
+        new = [entry for entry in distinct(entries) if not lined.knows(entry)]
         if new:
             size = lined.bytes + sum(entry.size for entry in new)
             full = crowding(line, bounds, lined.length + len(new), size)

@@ -9,7 +9,7 @@ from math import inf
 from sidecar.store.backlog import RUNNING, UNFINISHED, WAITING, Entry, NewEntry, Settlement, Tally
 from sidecar.store.memory_rows import Heap, Order
 
-ENTRY_BYTES = 1_000  # What an entry costs beside its bytes, about.
+ENTRY_BYTES = 1_000  # What an entry costs beside its bytes, about; its second id is in this.
 GONE = ""  # The state of what was taken away, where a row still knows it.
 
 
@@ -17,12 +17,13 @@ class Kept:
     """An entry of the line."""
 
     __slots__ = (
-        "attempts", "body", "created_at", "due_at", "head", "holder", "id", "is_ahead", "key", "result", "seq",
+        "also", "attempts", "body", "created_at", "due_at", "head", "holder", "id", "is_ahead", "key", "result", "seq",
         "settled_at", "state", "wanted_at",
     )  # fmt: skip
 
     def __init__(self, new: NewEntry, seq: int, now: float) -> None:
         self.id = new.id
+        self.also = new.also
         self.key = new.key
         self.head = new.head
         self.body = new.body
@@ -66,6 +67,7 @@ class MemoryLine:
 
     def __init__(self) -> None:
         self.there: dict[str, Kept] = {}
+        self._also: dict[str, int] = {}  # How many have it as their second id.
         self.counts: dict[str, int] = {}
         self.bytes = 0  # Of the unfinished ones.
         self._seq = 0
@@ -80,10 +82,22 @@ class MemoryLine:
         """Unfinished entries."""
         return sum(self.counts.get(state, 0) for state in UNFINISHED)
 
+    def knows(self, new: NewEntry) -> bool:
+        """Whether it is there; what is there under its second id, and has none, takes its id."""
+        if new.id in self.there or new.id in self._also:
+            return True
+        nameless = self.there.get(new.also)
+        if nameless is None or nameless.also:
+            return False
+        nameless.also = new.id
+        self._count_also(new.id, 1)
+        return True
+
     def append(self, new: NewEntry, now: float) -> None:
         """Add one that is not there."""
         self._seq += 1
         self.there[new.id] = kept = Kept(new, self._seq, now)
+        self._count_also(kept.also, 1)
         self._begin(kept)
         self._count(kept, 1)
         self._put_in(kept)
@@ -150,6 +164,7 @@ class MemoryLine:
     def take_away(self, kept: Kept) -> None:
         """Forget it."""
         self._count(kept, -1)
+        self._count_also(kept.also, -1)
         del self.there[kept.id]
         kept.state = GONE
         kept.due_at = None
@@ -185,6 +200,12 @@ class MemoryLine:
         assert self.counts[kept.state] >= 0
         if kept.is_unfinished:
             self.bytes += by * kept.size
+
+    def _count_also(self, name: str, by: int) -> None:
+        if name:
+            self._also[name] = self._also.get(name, 0) + by
+            if not self._also[name]:
+                del self._also[name]
 
     def _put_in(self, kept: Kept) -> None:
         state = kept.state

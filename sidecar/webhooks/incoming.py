@@ -61,6 +61,7 @@ class Verifier:
         self._first = [answer for answer in answers if not answer.config.signed]
         self._later = [answer for answer in answers if answer.config.signed]
         self._known: dict[bytes, Key] = {}
+        self.has_open_id = scheme.has_open_id
         # Events come by POST; by the others come handshakes only.
         self.methods = frozenset({"POST", *(answer.config.method for answer in answers)})
 

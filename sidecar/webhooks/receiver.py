@@ -1,7 +1,8 @@
 """Receiver: verify, know again, append; the answer is a 2xx once the event is stored for good, and never before.
 
 A duplicate is what has the id and the body of an event that is there. The same id with another body is a conflict: it
-is kept and delivered under an id of its own, and says so.
+is kept and delivered under an id of its own, and says so. An id that nobody signed may be left out by somebody who
+sends an event again: so such an event is known by what would be its id without one, too.
 """
 
 import hashlib
@@ -122,15 +123,17 @@ class Receiver:
             headers_of(incoming.headers, secrets), (verified.type or "")[:256], verified.sent_at, request_id, body_hash
         )
         key = self._key(body)
+        is_open = self._spec.verifier.has_open_id and verified.id is not None
+        also = id_of(self._name, None, body) if is_open else ""
         backlog, line = self._backlog(), line_of(self._name)
-        if not await backlog.append(line, [NewEntry(name, key, encode(head), body)], self._bounds):
+        if not await backlog.append(line, [NewEntry(name, key, encode(head), body, also=also)], self._bounds):
             return ACCEPTED, name
         there = await backlog.get(line, name)
-        # One that went away in between was there when this one came.
+        # One that went away in between was there when this one came, and so was one that is known by its hash.
         if there is None or head_of(there).body_hash == body_hash:
             return DUPLICATE, name
         head.conflicts_with, name = name, id_in_conflict(name, body_hash)
-        if await backlog.append(line, [NewEntry(name, key, encode(head), body)], self._bounds):
+        if await backlog.append(line, [NewEntry(name, key, encode(head), body, also=also)], self._bounds):
             return DUPLICATE, name
         return CONFLICT, name
 

@@ -69,6 +69,17 @@ class Scheme(Section, kw_only=True):
         return all(body_hash is not None or Template(text).names & WHOLE for text, body_hash in texts)
 
     @property
+    def has_open_id(self) -> bool:
+        """Whether the id can be left out or changed, and the signature is right all the same, though the body is not.
+
+        That is an id in a header or in the query that stands in no signed text.
+        """
+        named = Template(self.id).names if self.id is not None and "{" in self.id else {self.id or ""}
+        outside = {name.lower() for name in named if name.startswith(("header:", "query:"))}
+        signed = [] if self.algorithm in {"token", "jwt"} else [self.signed, *(each.signed for each in self.variants)]
+        return any(_is_open(name, Template(text).names) for name in outside for text in signed or [""])
+
+    @property
     def settings_missing(self) -> list[str]:
         """Name the settings that only the user knows, and has not given."""
         return sorted(set().union(*(text.settings_missing for text in self.texts())))
@@ -121,6 +132,13 @@ def _names(text: str) -> frozenset[str]:
         return Template(text).names
     except ValueError:  # Told by itself.
         return frozenset()
+
+
+def _is_open(place: str, signed: frozenset[str]) -> bool:
+    """Whether a place outside of the body is in none of the parts of a signed text."""
+    if "id" in signed or place in {name.lower() for name in signed}:
+        return False
+    return place.startswith("header:") or not any(name.partition(":")[0] == "url" for name in signed)
 
 
 def _refusal(text: str) -> str | None:

@@ -109,6 +109,46 @@ async def test_an_id_is_appended_once(backlog: Backlog) -> None:
     assert await backlog.append(LINE, [], WIDE) == set()
 
 
+async def test_an_entry_is_known_by_its_second_id_too(backlog: Backlog) -> None:
+    """In whichever order the two come, also at one instant; what has other names and the same second id is another."""
+
+    async def append(name: str, also: str = "") -> set[str]:
+        return await backlog.append(LINE, [new(name)._replace(also=also)], WIDE)
+
+    assert await append("x", "h") == set()
+    assert await append("h") == {"h"}
+    assert await append("y", "h") == set()
+    assert await append("h") == {"h"}
+    assert await append("x", "h2") == {"x"}
+    assert await append("h2") == set()  # What was there stays as it is.
+    assert await append("z", "h2") == {"z"}  # It came without its name before.
+    assert await append("z", "h2") == {"z"}
+    assert await append("z") == {"z"}
+    assert await append("w", "h2") == set()
+    assert names(await backlog.find(LINE, None, "", 9)) == ["w", "h2", "y", "x"]
+    several = await asyncio.gather(*(append(name, also) for name, also in [("v", "h3"), ("h3", "")] * 5))
+    assert sorted(map(len, several)) == [0] + [1] * 9
+    assert (await backlog.tally(LINE)).states[WAITING] == 5
+
+
+async def test_a_second_id_is_known_as_long_as_what_has_it(backlog: Backlog) -> None:
+    """While one of several is there; what took its name late lets go of it, too."""
+    for name in ("x", "y"):
+        await backlog.append(LINE, [new(name)._replace(also="h")], WIDE)
+    await backlog.claim(LINE, "w", 9, LEASE)
+    for name in ("x", "y"):
+        assert await backlog.append(LINE, [new("h")], WIDE) == {"h"}
+        assert await backlog.settle(LINE, name, "w", Settlement("done"))
+    assert await backlog.purge(LINE, "done", 0.0, 1) == 1
+    assert await backlog.append(LINE, [new("h")], WIDE) == {"h"}
+    assert await backlog.purge(LINE, "done", 0.0, 1) == 1
+    assert await backlog.append(LINE, [new("h")], WIDE) == set()
+    assert await backlog.append(LINE, [new("x")._replace(also="h")], WIDE) == {"x"}
+    assert await backlog.move(LINE, "h", {WAITING}, "done")
+    assert await backlog.discard(LINE, "h", {"done"})
+    assert await backlog.append(LINE, [new("x")], WIDE) == set()
+
+
 async def test_a_delay_is_waited_for(backlog: Backlog, place: Place) -> None:
     """`next_due` says how long that is."""
     assert await backlog.next_due(LINE) is None

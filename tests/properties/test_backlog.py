@@ -27,6 +27,7 @@ class Listed:
 
     def __init__(self, new: NewEntry, now: float) -> None:
         self.new = new
+        self.also = new.also
         self.state = WAITING
         self.created_at = now
         self.wanted_at = now + new.delay
@@ -49,6 +50,16 @@ class Model:
         """Give the one of an id."""
         return next((entry for entry in self.entries if entry.new.id == name), None)
 
+    def knows(self, new: NewEntry) -> bool:
+        """Whether it is there, by its id or as another's second; a nameless one of its second id takes its id."""
+        if any(new.id in {entry.new.id, entry.also} for entry in self.entries):
+            return True
+        nameless = self.find(new.also) if new.also else None
+        if nameless is None or nameless.also:
+            return False
+        nameless.also = new.id
+        return True
+
     def unfinished(self) -> list[Listed]:
         """Those that have not ended."""
         return [entry for entry in self.entries if entry.state in UNFINISHED]
@@ -61,7 +72,7 @@ class Model:
 
     def append(self, entries: list[NewEntry]) -> set[str] | None:
         """Append; None where it is full."""
-        new = {entry.id: entry for entry in reversed(entries) if self.find(entry.id) is None}
+        new = {entry.id: entry for entry in reversed(entries) if not self.knows(entry)}
         after = [entry.new for entry in self.unfinished()] + list(new.values())
         if new and (len(after) > BOUNDS.length_max or sum(entry.size for entry in after) > BOUNDS.bytes_max):
             return None
@@ -127,10 +138,13 @@ HOLDERS = st.sampled_from(["w", "v"])
 NEW = st.builds(
     NewEntry, NAMES, st.sampled_from(["", "k", "k", "}"]), st.sampled_from([b"", b"head"]),
     st.sampled_from([b"", b"x" * 20]), st.sampled_from([0.0, 0.0, 10.0, 20.0]),
+    st.just(""),
 )  # fmt: skip
+NAMED = NAMES.flatmap(lambda name: NAMES.map(lambda also: NewEntry(name, "", b"", also=also)))
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.lists(NEW, min_size=1, max_size=3)),
+        st.tuples(st.just("append"), st.lists(NAMED, min_size=1, max_size=1)),
         st.tuples(st.just("claim"), HOLDERS, st.integers(1, 3)),
         st.tuples(st.just("settle"), NAMES, HOLDERS, st.sampled_from(STATES), st.sampled_from([0.0, 10.0])),
         st.tuples(st.just("move"), NAMES, st.sets(st.sampled_from(STATES)), st.sampled_from(STATES)),

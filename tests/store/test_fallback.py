@@ -67,6 +67,23 @@ async def finish(sides: Sides, state: str = "done") -> list[str]:
     return finished
 
 
+async def test_a_second_id_is_known_on_both_sides(sides: Sides) -> None:
+    """What lies locally is known by it when the shared side is back, in either order."""
+
+    async def append(how: str, name: str, also: str = "") -> set[str]:
+        sides.shared.how = how
+        return await sides.backlog.append(LINE, [NewEntry(name, "", b"h", b"b", also=also)], WIDE)
+
+    assert await append("down", "x", "h") == set()
+    assert await append("up", "h") == {"h"}
+    assert await append("down", "h2") == set()
+    assert await append("up", "z", "h2") == {"z"}
+    assert await append("up", "z") == {"z"}
+    assert await append("up", "y", "h2") == set()
+    assert await append("up", "h2") == {"h2"}
+    assert await held(sides) == (["y"], ["h2", "x"])
+
+
 async def test_what_is_appended_while_the_shared_side_is_away_is_worked_off_locally(sides: Sides) -> None:
     """Claimed, kept and settled without it; what it holds waits; once it is back it is appended to again."""
     await add(sides, "up", "s1")

@@ -1,6 +1,7 @@
 """One webhook: what it takes, what it knows again, and what it says when it cannot keep an event."""
 
 import asyncio
+import hmac
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.event import head_of
 from sidecar.webhooks.incoming import Incoming
 from sidecar.webhooks.keys import Keys
+from sidecar.webhooks.presets import preset, webhook_presets
 from sidecar.webhooks.receiver import HookSpec, Receiver
 from sidecar.webhooks.verifying import verifier_of
 from tests.kit.clock import ManualClock
@@ -36,15 +38,18 @@ def held(value: str | None) -> Held:
 class Receiving:
     """A receiver over a line in memory."""
 
-    def __init__(self, secrets: tuple[str | None, ...] = (SECRET,), **config: Any) -> None:
+    def __init__(
+        self, secrets: tuple[str | None, ...] = (SECRET,), section: dict[str, Any] | None = None, **config: Any
+    ) -> None:
         self.clock = ManualClock()
         self.store = MemoryStore(StoreConfig(), self.clock)
         self.is_down = False
         self.told: list[dict[str, Any]] = []
         self.woken = 0
         self.metrics = Metrics()
-        section = WebhookConfig(provider="standard-webhooks", secret=SecretRef("files:x"), **config)
-        spec = HookSpec(section, verifier_of(section), tuple(held(secret) for secret in secrets), None)
+        keys = {"provider": "standard-webhooks", "secret": SecretRef("files:x"), **config, **(section or {})}
+        made = WebhookConfig(**keys)
+        spec = HookSpec(made, verifier_of(made), tuple(held(secret) for secret in secrets), None)
         self.receiver = Receiver(
             "stripe", spec, self._backlog, self.clock, self._tell, self.metrics, self._wake, NO_KEYS
         )
@@ -102,6 +107,60 @@ async def test_the_same_id_with_another_body_is_kept_beside_it_and_marked() -> N
     assert (entry.body, head_of(entry).conflicts_with) == (b"second", "stripe.evt_1")
     assert (it.counted("conflict"), it.counted("duplicate")) == (1, 1)
     assert [line["level"] for line in it.told if line["msg"] == "event_conflict"] == ["warning"]
+
+
+GITHUB = "X-GitHub-Delivery"
+
+
+class FromGithub(Receiving):
+    """Whose id stands in a header that is not signed."""
+
+    def __init__(self) -> None:
+        super().__init__(section={"provider": "github"})
+
+    async def take(self, name: str, body: bytes) -> int:
+        """Send one with an id, or without."""
+        signature = "sha256=" + hmac.new(SECRET.encode(), body, "sha256").hexdigest()
+        fields = {"X-Hub-Signature-256": signature} | ({GITHUB: name} if name else {})
+        raw = [(key.encode(), value.encode()) for key, value in fields.items()]
+        return (await self.receiver.receive(Incoming("POST", "https://x/stripe", raw, body), "r-1")).status
+
+
+@pytest.mark.parametrize("order", [("1", ""), ("", "1"), ("1", "", "1", ""), ("", "", "1", "1"), ("1", "x" * 300)])
+async def test_an_id_that_nobody_signed_can_be_left_out_and_that_makes_no_second_event(order: tuple[str, ...]) -> None:
+    """Somebody who has an event sends it again without its id, or with one that is none: it is a duplicate."""
+    it = FromGithub()
+    assert {await it.take(name, b"a") for name in order} == {200}
+    assert len(await it.entries()) == 1
+    assert (it.counted("accepted"), it.counted("duplicate"), it.woken) == (1, len(order) - 1, 1)
+
+
+async def test_equal_bodies_with_ids_of_their_own_are_events_of_their_own() -> None:
+    """Also after one without an id, which may be one of them and not both."""
+    it = FromGithub()
+    for name in ("1", "2", "", "3", "1", "2"):
+        await it.take(name, b"a")
+    assert [name for name, _ in await it.entries()] == ["stripe.3", "stripe.2", "stripe.1"]
+    it = FromGithub()
+    for name in ("", "1", "2", "", "1", "2"):
+        await it.take(name, b"a")
+    assert [name.partition("-")[0] for name, _ in await it.entries()] == ["stripe.2", "stripe.sha256"]
+
+
+async def test_a_conflict_is_known_without_its_id_too() -> None:
+    """Its body makes no third event."""
+    it = FromGithub()
+    for name, body in (("1", b"a"), ("1", b"b"), ("", b"b"), ("", b"a"), ("1", b"b")):
+        await it.take(name, body)
+    assert len(await it.entries()) == 2
+    assert (it.counted("conflict"), it.counted("duplicate")) == (1, 3)
+
+
+def test_only_ids_that_can_be_left_out_cost_a_second_one() -> None:
+    """What is signed, or in the body, cannot."""
+    assert [name for name in webhook_presets() if preset(name).has_open_id] == [
+        "atlassian", "bitbucket", "github", "gitlab-token", "google", "linear", "shopify", "twilio", "zendesk",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

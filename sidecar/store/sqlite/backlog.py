@@ -53,6 +53,10 @@ class SqliteBacklog:
         """Give those of these ids that are there, in whatever state."""
         return await self._ask(line, lambda lines: {name for name in ids if lines.find_one(name) is not None})
 
+    async def known(self, line: str, entries: Sequence[NewEntry]) -> set[str]:
+        """Give the ids of those that an append would find there."""
+        return await self._ask(line, lambda lines: {entry.id for entry in entries if lines.knows(entry)})
+
     async def append(self, line: str, entries: Sequence[NewEntry], bounds: Bounds) -> set[str]:
         """Append all of them, or none."""
         new = distinct(entries)

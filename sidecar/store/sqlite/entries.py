@@ -11,6 +11,10 @@ _COUNT = (
     "INSERT INTO tally (line, state, entries, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (line, state) "
     "DO UPDATE SET entries = entries + excluded.entries, bytes = bytes + excluded.bytes"
 )
+_KNOWN = (
+    "SELECT 1 FROM entries WHERE line = ? AND id = ? UNION ALL "
+    "SELECT 1 FROM entries WHERE line = ? AND also = ? AND also <> '' LIMIT 1"
+)
 # Of one key, oldest first: those that are not ended.
 _OF_KEY = "FROM entries WHERE line = ? AND key = ? AND key <> '' AND settled_at IS NULL"
 
@@ -27,7 +31,7 @@ class Lines:
 
     def append(self, entries: Sequence[NewEntry], files: dict[str, str], bounds: Bounds) -> Done:
         """Append those that are not there; `files` has the names of bodies that lie in files. Raises StoreFull."""
-        there = {entry.id for entry in entries if self.find_one(entry.id) is not None}
+        there = {entry.id for entry in entries if self.knows(entry)}
         new = [entry for entry in entries if entry.id not in there]
         if new:
             tally = self._tally()
@@ -42,6 +46,13 @@ class Lines:
                 self._insert(entry, files.get(entry.id))
             self._count(WAITING, len(new), added)
         return Done(there, [file for name, file in files.items() if name in there])
+
+    def knows(self, entry: NewEntry) -> bool:
+        """Whether it is there; what is there under its second id, and has none, takes its id."""
+        if self._do(_KNOWN, (self._line, entry.id, self._line, entry.id)).fetchone():
+            return True
+        take = "UPDATE entries SET also = ? WHERE line = ? AND id = ? AND also = ''"
+        return bool(entry.also) and self._do(take, (entry.id, self._line, entry.also)).rowcount > 0
 
     def claim(self, holder: str, count: int) -> list[Whole]:
         """Claim those that were due first."""
@@ -181,10 +192,10 @@ class Lines:
         is_behind = entry.key and self._do(f"SELECT 1 {_OF_KEY} LIMIT 1", (self._line, entry.key)).fetchone()
         seq = self._do(
             "INSERT INTO entries (line, id, key, state, head, body_bytes, attempts, created_at, wanted_at, due_at, "
-            "holder, is_ahead) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, '', 0)",
+            "holder, is_ahead, also) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, '', 0, ?)",
             (
                 self._line, entry.id, entry.key, WAITING, entry.head, len(entry.body), self._now, wanted_at,
-                None if is_behind else wanted_at,
+                None if is_behind else wanted_at, entry.also,
             ),
         ).lastrowid  # fmt: skip
         assert seq is not None

@@ -71,6 +71,11 @@ STEPS = (
     );
     CREATE INDEX results_in_files ON results (file) WHERE file IS NOT NULL;
     """,
+    # By which an entry is known, too.
+    """
+    ALTER TABLE entries ADD COLUMN also TEXT NOT NULL DEFAULT '';
+    CREATE INDEX entries_also ON entries (line, also) WHERE also <> '';
+    """,
 )
 
 

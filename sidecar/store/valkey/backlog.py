@@ -31,7 +31,7 @@ class ValkeyBacklog:
             return {entries[0].id} if await self._appending.append(line, entries[0], bounds) else set()
         said: list[Argument] = [*bounds]
         for entry in distinct(entries):
-            said += (entry.id, entry.key, entry.head, entry.body, _delay(entry.delay))
+            said += _said(entry)
         answer = await self._ask(APPEND, line, *said)
         if answer and isinstance(answer[0], int):
             raise StoreFull(crowding(line, bounds, *answer))
@@ -40,7 +40,7 @@ class ValkeyBacklog:
     async def _append_each(self, line: str, bounds: Bounds, entries: list[NewEntry]) -> list[Any]:
         said: list[Argument] = [*bounds]
         for entry in entries:
-            said += (entry.id, entry.key, entry.head, entry.body, _delay(entry.delay))
+            said += _said(entry)
         answers: list[Any] = await self._ask(APPEND_EACH, line, *said)
         return answers
 
@@ -108,6 +108,10 @@ class ValkeyBacklog:
 
 def _delay(seconds: float) -> int:
     return max(0, round(seconds * 1000))
+
+
+def _said(entry: NewEntry) -> tuple[Argument, ...]:
+    return entry.id, entry.key, entry.head, entry.body, _delay(entry.delay), entry.also
 
 
 def _perhaps(value: bytes | None) -> tuple[int, bytes]:

@@ -9,6 +9,7 @@ Of a line, behind one hash tag:
     :d:<state>      what has ended in a state: by when
     :k:<key>        the unfinished ones of a key: by arrival
     :s:<state>      those in a state: by arrival
+    :also           a hash: how many have a second id
 
 Sorted sets and leases, and not a stream with a consumer group: a stream has no entry that is due later, no order per
 key, no way to find, move or take away one by its state, and an acknowledged entry stays in it until it is trimmed.
@@ -23,7 +24,7 @@ _COMMON = """
 local base = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local tally, due, running = base .. ':tally', base .. ':due', base .. ':running'
+local tally, due, running, also = base .. ':tally', base .. ':due', base .. ':running', base .. ':also'
 local function whole(number) return string.format('%.0f', number + 0) end -- Minus zero is no integer to the server.
 local function entry(id) return base .. ':e:' .. id end
 local function in_state(state) return base .. ':s:' .. state end
@@ -76,6 +77,8 @@ local function take_away(e, id)
   redis.call('ZREM', due, place(e, id))
   redis.call('ZREM', ended(e.state), id)
   redis.call('ZREM', in_state(e.state), id)
+  local other = redis.call('HGET', entry(id), 'also')
+  if other and redis.call('HINCRBY', also, other, -1) <= 0 then redis.call('HDEL', also, other) end
   redis.call('UNLINK', entry(id))
   count(e.state, -1, -e.size)
   let_next(e, id)
