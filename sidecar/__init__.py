@@ -14,7 +14,8 @@ handed over by `app.py`.
     process.py    what is set once for the process          auditing.py  the audit log of the process
     storing.py    the store of the process                 own.py          what is answered under /_sidecar/
     people.py     what those who run it see and do
-    config/       model.py (gathers the sections) load.py presets.py reader.py walk.py problem.py show.py changes.py
+    config/       model.py (gathers the sections) load.py presets.py webhooks.py reader.py walk.py problem.py show.py
+                  changes.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
     providers/    presets, one TOML file per vendor: data, no code

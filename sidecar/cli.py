@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.config.load import load, presets_of, tables
+from sidecar.config.load import load, presets_of, read_all, tables
 from sidecar.config.model import Config
 from sidecar.config.presets import Presets
 from sidecar.config.problem import ConfigError, Problem
@@ -94,10 +94,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = read_all(arguments.config)
     _tell(check(config))
     services, routes = len(config.services), sum(len(entry.routes) for entry in config.services.values())
-    print(f"ok: {_count(services, 'service')}, {_count(routes, 'route')}")
+    webhooks = f", {_count(len(config.webhooks), 'webhook')}" if config.webhooks else ""
+    print(f"ok: {_count(services, 'service')}, {_count(routes, 'route')}{webhooks}")
     return _OK
 
 

@@ -13,6 +13,7 @@ from sidecar.config.presets import Preset, Presets, grounds, may_be_given, witho
 from sidecar.config.problem import ConfigError, Problem, is_within, join
 from sidecar.config.reader import REQUIRED, STAND_INS, WRONG, Reader, keys_of, stand_ins
 from sidecar.config.rules import check
+from sidecar.config.webhooks import over_preset, webhook_of, webhook_providers
 from sidecar.layers.access import Rule
 from sidecar.layers.service import Route, ServiceConfig, ServiceEntry
 
@@ -51,7 +52,20 @@ def read(raw: Mapping[str, object], directory: Path | None = None) -> Config:
 
     `directory` is what `sidecar.providers_dir` is relative to, and where it has to be.
     """
-    presets = presets_of(raw, directory)
+    return _read(raw, presets_of(raw, directory))
+
+
+def read_all(path: Path) -> Config:
+    """Read the file, and judge every preset beside it, also those that nothing names. Raises ConfigError."""
+    raw = tables(path)
+    presets = presets_of(raw, path.parent)
+    for name in presets.names:
+        if presets.is_own(name):
+            presets.get(name)
+    return _read(raw, presets)
+
+
+def _read(raw: Mapping[str, object], presets: Presets) -> Config:
     config, problems = _judged(raw, presets)
     wrong = {preset.name: _of_preset(preset, raw) for preset in presets.own}
     if problems := [*without_echoes(problems, raw, presets, wrong), *presets.problems, *_told(presets, wrong)]:
@@ -68,7 +82,8 @@ def _of_preset(preset: Preset, raw: Mapping[str, object]) -> list[Problem]:
         for problem in problems
         if problem.path.startswith(path)
     ]
-    return [problem for problem in inside if not may_be_given(problem)]
+    _, of_webhook = webhook_of(preset)
+    return [*(problem for problem in inside if not may_be_given(problem)), *of_webhook]
 
 
 def _told(presets: Presets, wrong: Mapping[str, list[Problem]]) -> Iterator[Problem]:
@@ -84,7 +99,8 @@ def preset_files(path: Path) -> tuple[Path, ...]:
         raw = tables(path)
     except ConfigError:
         return ()
-    return presets_of(raw, path.parent).files(provider for _, _, provider in grounds(raw))
+    named = {provider for _, _, provider in grounds(raw)} | set(webhook_providers(raw))
+    return presets_of(raw, path.parent).files(named)
 
 
 def presets_of(raw: Mapping[str, object], directory: Path | None) -> Presets:
@@ -136,6 +152,10 @@ def _is_doubtful(problem: Problem, wrong: list[str]) -> bool:
 def _config(reader: Reader, raw: Mapping[str, object], presets: Presets) -> Config:
     """Build what can be built; each section that is wrong is noted and left at its default."""
     values = reader.fields(Config, {key: raw[key] for key in raw if key != "services"}, "", tuple(keys_of(Config)))
+    if webhooks := values.get("webhooks"):
+        values["webhooks"] = {
+            name: over_preset(reader, webhook, join("webhooks", name), presets) for name, webhook in webhooks.items()
+        }
     services = raw.get("services", {})
     if not isinstance(services, Mapping):
         reader.note("services", "this is a table of services; write [services.<name>]")

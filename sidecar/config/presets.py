@@ -1,8 +1,8 @@
 """Presets: what is known about a vendor, as a part of a service's table that lies under what the service says itself.
 
 A preset is one TOML file with the keys of `[services.<name>]`: those of the package in `sidecar/providers/`, and the
-user's own in `sidecar.providers_dir`, which win over the package's. Only those that a service names are read. Its table
-`[webhook]` says how the vendor signs what it sends: that is no part of a service.
+user's own in `sidecar.providers_dir`, which win over the package's. Only those that a service or a webhook names are
+read. Its table `[webhook]` says how the vendor signs what it sends: that is no part of a service.
 """
 
 import re
@@ -98,6 +98,10 @@ class Presets:
     def own(self) -> list[Preset]:
         """Give the user's presets among those that were read."""
         return [preset for preset in self._read.values() if preset is not None and preset.is_own]
+
+    def is_own(self, name: str) -> bool:
+        """Whether a preset of this name is the user's."""
+        return name in self._files and self._files[name].is_own
 
     def files(self, names: Iterable[str]) -> tuple[Path, ...]:
         """Give the files in which the user's presets of these names stand, or would."""

@@ -82,30 +82,36 @@ class Scheme(Section, kw_only=True):
     @property
     def settings_missing(self) -> list[str]:
         """Name the settings that only the user knows, and has not given."""
-        return sorted(set().union(*(text.settings_missing for text in self.texts())))
+        texts = (self._text(text) for _, text in self.texts())
+        return sorted(set().union(*(text.settings_missing for text in texts)))
 
     def aliases(self) -> dict[str, Place]:
         """Give the places that templates name by a word."""
         named = {"timestamp": self.timestamp, "id": self.id}
         return {name: Place(place) for name, place in named.items() if place is not None and "{" not in place}
 
-    def texts(self) -> Iterator[Text]:
-        """Read every template. Raises ValueError with a sentence."""
-        aliases = self.aliases()
-        texts = (self.signed, *(variant.signed for variant in self.variants), self.prefix, self.jwt.audience)
-        for text in (*texts, *(text for text in (self.id, self.type) if text is not None and "{" in text)):
-            yield Text(text, aliases, self.settings)
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Give every template with its key."""
+        yield "signed", self.signed
+        yield from ((f"variants[{number}].signed", each.signed) for number, each in enumerate(self.variants))
+        yield from (("prefix", self.prefix), ("jwt.audience", self.jwt.audience))
+        yield from ((key, text) for key, text in (("id", self.id), ("type", self.type)) if text and "{" in text)
+
+    def _text(self, text: str) -> Text:
+        """Read a template. Raises ValueError with a sentence."""
+        return Text(text, self.aliases(), self.settings)
 
     def problems(self) -> list[tuple[str, str]]:
         """Say what cannot be meant."""
         found = [(field, sentence) for field, text in self._places() if (sentence := _refusal(text)) is not None]
-        if not found:
+        for key, text in self.texts() if not found else ():
             try:
-                list(self.texts())
+                self._text(text)
             except ValueError as error:
-                found.append(("signed", str(error)))
-        if any(not name.startswith("setting:") for text in (self.prefix, self.jwt.audience) for name in _names(text)):
-            found.append(("prefix", "prefix and jwt.audience may hold {setting:NAME} alone"))
+                found.append((key, str(error)))
+        for key, text in (("prefix", self.prefix), ("jwt.audience", self.jwt.audience)):
+            if any(not name.startswith("setting:") for name in _names(text)):
+                found.append((key, "this may hold {setting:NAME} alone"))
         if not self.signature:
             found.append(("signature", "write where the signature stands"))
         if (self.encoding == "plain") and self.algorithm not in {"token", "jwt"}:
@@ -117,14 +123,14 @@ class Scheme(Section, kw_only=True):
         return found
 
     def _places(self) -> Iterator[tuple[str, str]]:
-        for place in self.signature:
-            yield "signature", place.replace("{n}", "1")
+        for number, place in enumerate(self.signature):
+            yield f"signature[{number}]", place.replace("{n}", "1")
         for field in ("body_hash", "each", "timestamp", "id", "type"):
             if (place := getattr(self, field)) is not None and not (field in {"id", "type"} and "{" in place):
                 yield field, place
-        for variant in self.variants:
+        for number, variant in enumerate(self.variants):
             if variant.body_hash is not None:
-                yield "variants", variant.body_hash
+                yield f"variants[{number}].body_hash", variant.body_hash
 
 
 def _names(text: str) -> frozenset[str]:

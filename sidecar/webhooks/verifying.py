@@ -13,9 +13,7 @@ from sidecar.webhooks.scheme import Scheme
 
 def scheme_of(config: WebhookConfig) -> Scheme:
     """Give how the vendor signs. Raises ValueError with a sentence."""
-    if config.signature is not None and config.provider is not None:
-        raise ValueError("provider and signature say the same thing twice; write one of them")
-    scheme = config.signature
+    scheme = config.signature  # Or that of a preset of the user's, which was read with the config.
     if scheme is None:
         if config.provider is None:
             raise ValueError('write whose webhook it is, such as "stripe", or signature = { ... }')

@@ -73,6 +73,10 @@ def test_an_unknown_name_is_no_preset() -> None:
         ({**GOOD, "signed": "{what}"}, "signed"),
         ({**GOOD, "signed": "{"}, "signed"),
         ({**GOOD, "signed": "{timestamp}"}, "signed"),
+        ({**GOOD, "variants": [{"signed": "{body}"}, {"signed": "{what}"}]}, "variants[1].signed"),
+        ({**GOOD, "variants": [{"signed": "{body}", "body_hash": "x"}]}, "variants[0].body_hash"),
+        ({**GOOD, "jwt": {"audience": "{header:X}"}}, "jwt.audience"),
+        ({**GOOD, "type": "{what}"}, "type"),
         ({**GOOD, "prefix": "{header:X}"}, "prefix"),
         ({**GOOD, "id": "json:a["}, "id"),
         ({**GOOD, "tolerance": "8d"}, "tolerance"),
@@ -96,4 +100,4 @@ def test_what_cannot_be_meant_is_told(table: dict[str, object], field: str) -> N
     """With the field, and before anything is received."""
     with pytest.raises(ValueError, match=r"\w") as caught:
         scheme_of(table)
-    assert field.rsplit(".", maxsplit=1)[-1] in str(caught.value)
+    assert f"{field}: " in str(caught.value) or f"{field}[0]: " in str(caught.value)

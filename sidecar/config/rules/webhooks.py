@@ -33,7 +33,9 @@ def _judged(section: WebhookConfig) -> Iterator[Problem]:
         if scheme_of(section).keys is None and not section.secrets:
             yield Problem("secret", 'write the reference of the secret that the vendor signs with, such as "files:x"')
     except ValueError as error:
-        yield Problem("provider" if section.signature is None else "signature", str(error))
+        yield Problem(
+            "signature" if section.provider is None and section.signature is not None else "provider", str(error)
+        )
     if section.order_by is not None:
         try:
             Expression(section.order_by)
