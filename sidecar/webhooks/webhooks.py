@@ -23,6 +23,7 @@ from sidecar.webhooks.batching import Batches
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.delivery import Deliveries, Means
 from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, line_of
+from sidecar.webhooks.failing import Failing
 from sidecar.webhooks.keys import Keys, fetching_over
 from sidecar.webhooks.receiver import HookSpec, Receiver
 from sidecar.webhooks.taker import Taker
@@ -43,6 +44,7 @@ class Hook:
         self.worker: Worker | None = None  # None: the app fetches its events.
         self.waiting: set[asyncio.Event] = set()  # Of the fetches that wait for one.
         self.tally = Tally({}, 0, None)
+        self.failing = Failing()
 
 
 class Webhooks:
@@ -160,10 +162,17 @@ class Webhooks:
         state, verdict = ended.settlement.state, ended.verdict
         level = {DEAD: "error", WAITING: "warning"}.get(state, "info")
         msg = "event_not_delivered" if state == WAITING else f"event_{state}"
-        told = {"error": verdict.error, "next_in": round(verdict.delay, 3)} if state == WAITING else {}
-        if state == DEAD:
-            told = {"error": verdict.error}
+        hook, now = self.hooks.get(name), self.clock.now()
+        failing = Failing() if hook is None else hook.failing
+        told: dict[str, float | str] = {} if state == DELIVERED else {"error": verdict.error}
+        if state == WAITING:
+            failed = failing.failed(now)
+            if failed is None:
+                return
+            told |= {"next_in": round(verdict.delay, 3), **failed}
         self.tell(level, msg, webhook=name, event=entry.id, attempts=entry.attempts, **told)
+        if state == DELIVERED and (recovered := failing.succeeded(now)) is not None:
+            self.tell("info", "deliveries_succeed_again", webhook=name, **recovered)
 
     # Counting and clearing.
 

@@ -137,6 +137,20 @@ async def test_what_is_given_back_waits_by_the_schedule_and_dies_of_age(clock: M
     await it.webhooks.stop(0)
 
 
+async def test_many_that_are_not_taken_are_one_line_and_so_is_their_end(clock: ManualClock) -> None:
+    """That it begins, and that it is over; each event that was delivered has its own."""
+    it = Fetched(clock)
+    await it.send(*"abcd")
+    lease, _ = await it.fetch()
+    await it.tell(lease, again="a b c d")
+    await clock.advance(5)
+    lease, _ = await it.fetch()
+    await it.tell(lease, done="a b", again="c d")
+    told = ["event_not_delivered", "event_delivered", "deliveries_succeed_again", "event_delivered"]
+    assert [line for line in it.told if "deliver" in line] == told
+    await it.webhooks.stop(0)
+
+
 async def test_order_holds_while_a_lease_does(clock: ManualClock) -> None:
     """What stands behind a fetched event of its key is not given; others are."""
     it = Fetched(clock, order_by="k")
