@@ -11,7 +11,7 @@ from sidecar.core.body import Headers
 from sidecar.core.clock import Clock
 from sidecar.store.backlog import RUNNING, WAITING, Entry, Settlement
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.event import NEXT, Head, encode, head_of
+from sidecar.webhooks.event import NEXT, Head, attempts_of, encode, head_of
 from sidecar.webhooks.taker import Said, Taker
 from sidecar.working.signing import sign
 from sidecar.working.verdict import Ended, Verdict, delay_of
@@ -53,7 +53,7 @@ class Deliveries:
         headers = [field for field in head.headers if self._secret is None or field[0].lower() not in _OURS]
         headers += [
             (b"Sidecar-Event-Id", entry.id.encode()),
-            (b"Sidecar-Event-Attempt", b"%d" % entry.attempts),
+            (b"Sidecar-Event-Attempt", b"%d" % attempts_of(entry, head)),
             (b"X-Request-ID", head.request_id.encode()),
         ]
         if head.conflicts_with:
@@ -109,9 +109,10 @@ def judged(said: Said, attempts: int, age: float, config: WebhookConfig, chance:
 
 def ended_of(config: WebhookConfig, entry: Entry, head: Head, said: Said, age: float, chance: float) -> Ended:
     """Say what becomes of an event."""
-    verdict = judged(said, entry.attempts, age, config, chance)
+    verdict = judged(said, attempts_of(entry, head), age, config, chance)
     state = NEXT[RUNNING][verdict.event]
     head.error = verdict.error
+    head.unsent += not said.was_sent
     is_done = verdict.event == "answered"
     frees = is_done and not config.keep_bodies
     if frees:

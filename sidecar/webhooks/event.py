@@ -50,6 +50,7 @@ class Head(msgspec.Struct, array_like=True):
     body_hash: bytes
     conflicts_with: str = ""  # The event that had the same id and another body.
     error: str = ""  # Of the last delivery.
+    unsent: int = 0  # Times that it was claimed, and nobody was there to take it.
 
     def __repr__(self) -> str:
         return f"Head(***, request_id={self.request_id})"
@@ -62,6 +63,11 @@ encode = msgspec.msgpack.Encoder().encode
 def head_of(entry: Entry) -> Head:
     """Read an entry's head."""
     return head_of_bytes(entry.head)
+
+
+def attempts_of(entry: Entry, head: Head) -> int:
+    """Give how often it was handed to the app, a try that is under way included."""
+    return max(0, entry.attempts - head.unsent)
 
 
 def line_of(webhook: str) -> str:
@@ -119,7 +125,7 @@ def shown(entry: Entry, *, is_whole: bool = False) -> dict[str, Any]:
         "state": entry.state,
         "webhook": webhook_of(entry.id),
         "type": head.type or None,
-        "attempts": entry.attempts,
+        "attempts": attempts_of(entry, head),
         "created_at": instant(entry.created_at),
         "next_at": instant(entry.due_at) if entry.state == WAITING and entry.due_at is not None else None,
         "ended_at": None if entry.settled_at is None else instant(entry.settled_at),
@@ -140,7 +146,7 @@ def given(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "type": head.type or None,
-        "attempt": entry.attempts,
+        "attempt": attempts_of(entry, head),
         "created_at": instant(entry.created_at),
         "request_id": head.request_id,
         "conflicts_with": head.conflicts_with or None,

@@ -22,7 +22,7 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.webhooks.batching import Batches
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.delivery import Deliveries, Means
-from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, line_of
+from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, attempts_of, head_of, line_of
 from sidecar.webhooks.failing import Failing
 from sidecar.webhooks.keys import Keys, fetching_over
 from sidecar.webhooks.receiver import HookSpec, Receiver
@@ -170,7 +170,7 @@ class Webhooks:
             if failed is None:
                 return
             told |= {"next_in": round(verdict.delay, 3), **failed}
-        self.tell(level, msg, webhook=name, event=entry.id, attempts=entry.attempts, **told)
+        self.tell(level, msg, webhook=name, event=entry.id, attempts=attempts_of(entry, head_of(entry)), **told)
         if state == DELIVERED and (recovered := failing.succeeded(now)) is not None:
             self.tell("info", "deliveries_succeed_again", webhook=name, **recovered)
 

@@ -5,8 +5,11 @@ from hypothesis import strategies as st
 
 from sidecar.core.secret import SecretRef
 from sidecar.core.units import Duration
+from sidecar.store.backlog import RUNNING, Entry
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.delivery import UNREACHED_WAIT, judged, result_of
+from sidecar.webhooks.delivery import UNREACHED_WAIT, ended_of, judged, result_of
+from sidecar.webhooks.event import Head, attempts_of, head_of
+from sidecar.webhooks.event import given as given_to_the_app
 from sidecar.webhooks.taker import Said
 
 CONFIG = WebhookConfig(secret=SecretRef("files:x"), age_max=Duration(3600))
@@ -46,6 +49,22 @@ def test_an_app_that_is_not_there_is_asked_soon_again_and_by_one_alone() -> None
     assert verdict.delay <= UNREACHED_WAIT
     assert verdict.pause > 0
     assert judged(Said(0, error="broke off"), 1, 0, DAY, 0).pause == 0
+
+
+def test_tries_that_found_nobody_there_do_not_count() -> None:
+    """After an hour without the app, its first 503 is tried again after 5 s, and not after 6 h."""
+    head = Head([], "", None, "r-1", b"")
+    entry = Entry("crm.a", "", RUNNING, b"", b"{}", b"", 0, 0.0, None, None)
+    for attempt in range(1, 3601):
+        entry = entry._replace(attempts=attempt)
+        ended = ended_of(DAY, entry, head, Said(0, error="not reached", was_sent=False), attempt, 0.0)
+        assert ended.settlement.delay <= UNREACHED_WAIT
+        entry = entry._replace(head=ended.settlement.head or b"")
+        head = head_of(entry)
+    assert attempts_of(entry, head) == 0
+    entry = entry._replace(attempts=3601)
+    assert attempts_of(entry, head) == given_to_the_app(entry)["attempt"] == 1
+    assert ended_of(DAY, entry, head, Said(503, error="busy"), 3601, 0.0).settlement.delay == 5
 
 
 @given(
