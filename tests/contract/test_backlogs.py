@@ -391,6 +391,24 @@ async def test_what_ended_long_ago_is_purged(backlog: Backlog, place: Place) -> 
     assert await backlog.append(LINE, [new("e1")], WIDE) == set()
 
 
+async def test_what_was_done_is_known_for_a_week_and_then_is_new(backlog: Backlog, place: Place) -> None:
+    """Sent again after six days it is there, by its second id, too; after seven it is not."""
+    week, day = 7 * 86400.0, 86400.0
+    for name in ("a", "b"):
+        await backlog.append(LINE, [new(name)._replace(also=f"h{name}")], WIDE)
+        await backlog.claim(LINE, "w", 1, LEASE)
+        assert await backlog.settle(LINE, name, "w", Settlement("done", frees_body=True))
+    await place.pass_time(6 * day)
+    assert await backlog.purge(LINE, "done", week, 100) == 0
+    for name in ("a", "b", "ha", "hb"):
+        assert await backlog.append(LINE, [new(name)], WIDE) == {name}
+    await place.pass_time(day)
+    assert await backlog.purge(LINE, "done", week, 1) == 1, "in small steps"
+    assert await backlog.purge(LINE, "done", week, 100) == 1
+    for name in ("a", "hb"):
+        assert await backlog.append(LINE, [new(name)], WIDE) == set()
+
+
 async def test_each_state_is_purged_by_itself(backlog: Backlog, place: Place) -> None:
     """What people have to look at is kept for longer; what they moved counts from when it first ended."""
     await backlog.append(LINE, [new(f"e{n}") for n in range(4)], WIDE)

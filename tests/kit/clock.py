@@ -119,6 +119,13 @@ class ManualClock:
         self._now = max(self._now, end_at)
         await settle()
 
+    async def leap(self, seconds: float) -> None:
+        """Move by `seconds` at once, as a machine does that slept: what was due on the way fires once, and late."""
+        assert seconds >= 0, "time does not go back"
+        await settle()
+        self._now += seconds
+        await self.advance(0.0)
+
     def tick(self, seconds: float) -> None:
         """Move by `seconds` and fire what is due, without a loop: for what has timers but no coroutines."""
         assert seconds >= 0, "time does not go back"

@@ -8,6 +8,24 @@ from sidecar.core.clock import Clock
 from tests.kit.clock import ManualClock, settle
 
 
+async def test_a_leap_wakes_each_sleeper_once_and_late() -> None:
+    """What re-arms itself each second does so once, from where time is then."""
+    clock = ManualClock(at=0.0)
+    woken: list[float] = []
+
+    async def look() -> None:
+        while True:
+            await clock.sleep(1.0)
+            woken.append(clock.now())
+
+    task = asyncio.create_task(look())
+    await clock.leap(3600.0)
+    assert woken == [3600.0]
+    await clock.leap(1.0)
+    assert woken == [3600.0, 3601.0]
+    task.cancel()
+
+
 async def test_sleepers_wake_in_order_at_their_instants(clock: ManualClock) -> None:
     """One advance serves all that falls into it, each at its own time."""
     woken: list[tuple[str, float]] = []
