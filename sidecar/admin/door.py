@@ -6,7 +6,9 @@ head or to read an answer, and how many peers there are. The telemetry door is o
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -74,17 +76,27 @@ class _Watched(asyncio.Protocol):
         self._write_alarm = Alarm(clock, self.abort)
         self._has_begun = True  # The time of the head that is being read runs already.
         self._transport: asyncio.Transport | None = None
-        self.is_busy = False  # A request is with the application.
+        self._request: asyncio.Task[Any] | None = None  # What answers, while a request is with the application.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is with the application."""
+        return self._request is not None
 
     def begin(self) -> None:
         """Note that a whole head came: what takes time now is ours."""
-        self.is_busy = True
+        self._request = asyncio.current_task()
         self._read_alarm.clear()
 
     def end(self) -> None:
         """Note that the application has answered."""
-        self.is_busy = self._has_begun = False
+        self._request, self._has_begun = None, False
         self._read_alarm.set(self._clock.now() + KEEPALIVE_S)
+
+    def cancel(self) -> None:
+        """End the request that is with the application, if any."""
+        if self._request is not None:
+            self._request.cancel()
 
     def abort(self) -> None:
         """Cut the peer off."""
@@ -134,6 +146,7 @@ class PeopleDoor:
         self._clock = clock
         self._connections_max = connections_max
         self._watched: dict[web.RequestHandler, _Watched] = {}  # In the order in which they came.
+        self._ended = asyncio.Event()  # A request, or a connection, since somebody looked.
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
 
@@ -149,15 +162,21 @@ class PeopleDoor:
         where = self._server.sockets[0].getsockname()
         return f"{where[0]}:{where[1]}" if isinstance(where, tuple) else f"unix:{where}"
 
-    async def open(self, app: web.Application, place: tuple[str, int] | socket.socket) -> None:
-        """Listen at host and port, or on a bound Unix socket. Raises OSError, with nothing left open."""
+    async def open(
+        self, app: web.Application, place: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Listen at host and port, with TLS or without, or on a bound Unix socket.
+
+        A connection counts from its handshake on, which has the time of a head. Raises OSError, with nothing left open.
+        """
         loop = asyncio.get_running_loop()
+        serving: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": HEAD_TIMEOUT}
         await self.use(app)
         try:
             if isinstance(place, socket.socket):
                 self._server = await loop.create_unix_server(self._accept, sock=place)
             else:
-                self._server = await loop.create_server(self._accept, *place, reuse_address=True)
+                self._server = await loop.create_server(self._accept, *place, reuse_address=True, **serving)
         except BaseException:
             if isinstance(place, socket.socket):
                 place.close()
@@ -176,10 +195,21 @@ class PeopleDoor:
         """Stop listening, give what is under way `SHUTDOWN_S` seconds, and cut off the rest."""
         if self._server is not None:
             self._server.close()
+        await self._finish()
         if self._runner is not None:
             await self._runner.cleanup()
         for watched in list(self._watched.values()):
             watched.abort()
+
+    async def _finish(self) -> None:
+        """Wait for the requests under way: once aiohttp closes, it reads no further byte of a body."""
+        with suppress(TimeoutError):
+            async with self._clock.timeout_at(self._clock.now() + SHUTDOWN_S):
+                while any(watched.is_busy for watched in self._watched.values()):
+                    self._ended.clear()
+                    await self._ended.wait()
+        for watched in self._watched.values():
+            watched.cancel()
 
     def _accept(self) -> asyncio.BaseProtocol:
         if len(self._watched) >= self._connections_max and not self._make_room():
@@ -201,6 +231,7 @@ class PeopleDoor:
 
     def _closed(self, inner: web.RequestHandler) -> None:
         self._watched.pop(inner, None)
+        self._ended.set()
 
     @web.middleware
     async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -212,3 +243,4 @@ class PeopleDoor:
             return await handler(request)
         finally:
             watched.end()
+            self._ended.set()

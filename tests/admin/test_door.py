@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sidecar.admin.door import HEAD_TIMEOUT, KEEPALIVE_S, WRITE_TIMEOUT, PeopleDoor
+from sidecar.admin.door import HEAD_TIMEOUT, KEEPALIVE_S, SHUTDOWN_S, WRITE_TIMEOUT, PeopleDoor
 from sidecar.admin.health import health_app
 from sidecar.downstream.listener import bind_unix
 from tests.kit.app import App
@@ -156,6 +156,48 @@ async def test_another_application_takes_over_at_the_same_socket(door: PeopleDoo
         assert before is not None
         await before.cleanup()
         assert await app.read_until_closed() == b""
+
+
+async def test_a_door_that_closes_waits_for_what_is_under_way(clock: ManualClock) -> None:
+    """A body that is still on its way is read to its end, and its request answered; whoever is idle is let go."""
+    door = PeopleDoor(clock)
+    await door.open(_echo(), ("127.0.0.1", 0))
+    async with App.to(door.bound) as idle, App.to(door.bound) as app, App.to(door.bound) as stuck:
+        assert (await idle.ask("GET", "/")).status == 200
+        for one in (app, stuck):
+            await one.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        await until(lambda: [one.is_busy for one in door._watched.values()] == [False, True, True])
+        closing = asyncio.create_task(door.close())
+        await refused(door)
+        await app.send(b"cd")
+        assert (await app.read_answer()).body == b"abcd"
+        assert not closing.done()
+        await clock.advance(SHUTDOWN_S)
+        await closing
+        assert await stuck.read_until_closed() == b""
+        assert await idle.read_until_closed() == b""
+    assert door.connections == 0
+
+
+async def refused(door: PeopleDoor) -> None:
+    """Wait until the door listens no more."""
+    place = _place(door)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*place)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+
+
+def _echo() -> web.Application:
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    app = web.Application()
+    app.router.add_route("*", "/", echo)
+    return app
 
 
 @pytest.mark.parametrize(
