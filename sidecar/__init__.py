@@ -3,12 +3,13 @@
 The map. Imports go down this list, never up and never sideways; neighbours meet as protocols and plain callables,
 handed over by `app.py`.
 
-    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, events, audit, demo, version
+    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, events, audit,
+                          injector, demo, version
     demo/         a scripted vendor, and the tour: tour.py stage.py step.py checks.py screen.py client.py
                   vendor.py memory.py (of the vendor)
       story/      the steps: good_days.py bad_days.py limits.py outages.py kept.py refusals.py
     serve.py      a process that serves, led by signals     login.py     `sidecar login`: what a login stands on
-    waiting.py    `sidecar jobs`, `sidecar events`
+    waiting.py    `sidecar jobs`, `sidecar events`          injecting.py `sidecar injector`: a process of its own
     app.py        the composition root: start, reload, drain
     doors.py      every listener of the process            generation.py   one config, and all that was built from it
     process.py    what is set once for the process          auditing.py  the audit log of the process
@@ -34,6 +35,8 @@ handed over by `app.py`.
                   resource.py events.py (for people)
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
                   jobs.py events.py
+    kubernetes/   the injector: review.py (what the API server asks) pod.py fragment.py (what is added) directory.py
+                  decision.py (the machine) patch.py injector.py door.py certificate.py
     working/      what waits is worked off: worker.py (one line) verdict.py (how a turn ended) clearing.py
                   signing.py (of what is posted to the app)
     layers/       one policy per file; stack.py holds the order and why  << read this first
@@ -92,7 +95,7 @@ handed over by `app.py`.
                   verify.py config.py
     core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py problem.py clock.py alarm.py tasks.py
                   section.py units.py statuses.py peer.py secret.py headers.py paths.py query.py hosts.py address.py
-                  ids.py advice.py (what a vendor told) rolling.py recent.py
+                  bodies.py (in hand) ids.py advice.py (what a vendor told) rolling.py recent.py
 
 The life of a call.
 

@@ -80,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     for command in (config, services, providers):
         command.add_argument("--json", action="store_true", help="for programs")
 
+    injector = commands.add_parser("injector", help="put the sidecar into pods, as Kubernetes creates them")
+    for name, text in (("configs", "the directory of fragments"), ("certificate", "PEM"), ("key", "its key, PEM")):
+        injector.add_argument(f"--{name}", type=Path, required=True, help=text)
+    injector.add_argument("--namespace", required=True, help="its own, where no pod gets a sidecar")
+    injector.add_argument("--listen", default="0.0.0.0:8443", metavar="HOST:PORT", help="default: 0.0.0.0:8443")
+    injector.add_argument("--leave", default="5s", metavar="DURATION", help="served on after SIGTERM; default: 5s")
+    injector.set_defaults(command=_injector)
+
     demo = commands.add_parser("demo", help="see it work, with a scripted vendor on loopback")
     demo.add_argument("--once", action="store_true", help="make the calls, print a summary, and end")
     demo.set_defaults(command=_demo)
@@ -91,6 +99,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from sidecar.serve import run
 
     return int(run(arguments.config))
+
+
+def _injector(arguments: argparse.Namespace) -> int:
+    from sidecar.injecting import Options, run
+
+    wanted = {name: getattr(arguments, name) for name in Options._fields}
+    return int(run(Options(**wanted)))
 
 
 def _check(arguments: argparse.Namespace) -> int:

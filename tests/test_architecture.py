@@ -21,7 +21,7 @@ LADDER = [
     ["__main__"],
     ["cli"],
     ["demo"],
-    ["serve", "login", "waiting"],
+    ["serve", "injecting", "login", "waiting"],
     ["app"],
     ["people"],
     ["doors", "generation", "process"],
@@ -58,7 +58,17 @@ TASK_MAKER = "core/tasks.py"
 TASK_CALLS = {"create_task", "ensure_future", "TaskGroup", "run_coroutine_threadsafe", "eager_task_factory"}
 
 # Memory that only those pay who use it.
-HEAVY = ["rich", "botocore", "aiobotocore", "redis", "opentelemetry", "jsonschema_rs", "moto", "hypothesis"]
+HEAVY = [
+    "sidecar.kubernetes",
+    "rich",
+    "botocore",
+    "aiobotocore",
+    "redis",
+    "opentelemetry",
+    "jsonschema_rs",
+    "moto",
+    "hypothesis",
+]
 
 PATHS = sorted(HOUSE.rglob("*.py"))
 

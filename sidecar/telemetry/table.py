@@ -85,6 +85,18 @@ TABLE = (
     Row("sidecar_store_up", "gauge", (), "1 while the store of [store] answers, 0 while it does not.", min),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
+    Row(
+        "sidecar_injections_total", "counter", ("config", "result"),
+        "Of the injector: pods that it was asked about, by what became of them.",
+    ),
+    Row(
+        "sidecar_injector_reload_ok", "gauge", ("source",),
+        "Of the injector: 1 when what was read last of certificate or configs is in use, 0 when refused.", min,
+    ),
+    Row(
+        "sidecar_injector_certificate_expires_at", "gauge", (),
+        "Of the injector: Unix time at which the certificate in use ends.", min,
+    ),
     Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),
     Row("sidecar_audit_records_lost_total", "counter", (), "Audit records given up, since nothing took them."),
     Row("sidecar_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.", max),

@@ -78,8 +78,8 @@ class ClientContext(ssl.SSLContext):
         Raises ValueError with a sentence that holds nothing of them; the certificate before is shown on, then.
         """
         # Tried on a context of its own: OpenSSL takes the certificate before it sees that the key is another's.
-        _load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, private_key, password)
-        _load_chain(self, certificate, private_key, password)
+        load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, private_key, password)
+        load_chain(self, certificate, private_key, password)
         self.turn += 1
         self._sessions.clear()
 
@@ -156,11 +156,19 @@ def remember(ssl_object: Any) -> None:
         context.keep(ssl_object.server_hostname, session)
 
 
-def _load_chain(context: ssl.SSLContext, certificate: bytes, private_key: bytes, password: bytes) -> None:
-    """Load a client certificate. The ssl module takes files alone, so it gets one that is nothing but memory.
+def load_chain(
+    context: ssl.SSLContext,
+    certificate: bytes,
+    private_key: bytes,
+    password: bytes = b"",
+    what: str = "client certificate",
+) -> None:
+    """Load a certificate to show. The ssl module takes files alone, so it gets one that is nothing but memory.
 
     A memfd has no name in any directory, is seen by this process only, and is gone when it is closed; so the key
     touches no disk, and a root file system that is read-only does not matter.
+
+    Raises ValueError with a sentence that holds nothing of them.
     """
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
@@ -169,21 +177,21 @@ def _load_chain(context: ssl.SSLContext, certificate: bytes, private_key: bytes,
         # Given even if it is empty: without one OpenSSL asks on the terminal for that of an encrypted key.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=password)
     except ssl.SSLError as error:
-        raise ValueError(_unloadable(error, is_encrypted=b"ENCRYPTED" in private_key)) from None
+        raise ValueError(_unloadable(error, what, is_encrypted=b"ENCRYPTED" in private_key)) from None
     except (OSError, ValueError) as error:  # The latter: a password of more than 1,023 bytes.
-        raise ValueError(f"the client certificate could not be loaded ({type(error).__name__})") from None
+        raise ValueError(f"the {what} could not be loaded ({type(error).__name__})") from None
     finally:
         os.close(descriptor)
 
 
-def _unloadable(error: ssl.SSLError, *, is_encrypted: bool) -> str:
+def _unloadable(error: ssl.SSLError, what: str, *, is_encrypted: bool) -> str:
     reason = error.reason or ""
     if reason == "KEY_VALUES_MISMATCH":
-        return "the private key is not that of the client certificate; while both are rotated that passes by itself"
+        return f"the private key is not that of the {what}; while both are rotated that passes by itself"
     if is_encrypted:  # OpenSSL has a dozen ways to say so, and one of them is to say nothing.
         return "the private key is encrypted, and its password is another or missing"
     return (
-        "the client certificate and its private key are not both in PEM form "
+        f"the {what} and its private key are not both in PEM form "
         f"(-----BEGIN CERTIFICATE-----, -----BEGIN PRIVATE KEY-----): {reason or 'no start line'}"
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from sidecar.core.bodies import Bodies
 from sidecar.core.clock import Clock
 from sidecar.core.ids import Ids
 from sidecar.webhooks.incoming import Incoming
@@ -20,25 +21,6 @@ IN_HAND_MAX = 64 * 2**20  # Bytes of bodies that are read or stored at once. Ful
 _BUSY = Answer(503, [(b"Retry-After", b"1")])
 
 
-class Bodies:
-    """How much is in hand; who takes, gives back."""
-
-    def __init__(self, bytes_max: int = IN_HAND_MAX) -> None:
-        self._free = self._bytes_max = bytes_max
-
-    def take(self, size: int) -> bool:
-        """Take room; False when there is none."""
-        if size > self._free:
-            return False
-        self._free -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        """Give it back."""
-        self._free += size
-        assert self._free <= self._bytes_max
-
-
 class Door:
     """Reads requests, and hands them to the receiver of their name."""
 
@@ -47,7 +29,7 @@ class Door:
         self._clock = clock
         self._ids = ids
         self._fault = fault
-        self._bodies = Bodies()
+        self._bodies = Bodies(IN_HAND_MAX)
 
     def app(self, _: frozenset[str]) -> web.Application:
         """Make the application; the names that guard other doors do not matter here: vendors call by public ones."""

@@ -9,7 +9,8 @@ import aiohttp
 from sidecar import __version__
 from tests.image.conftest import Image
 from tests.kit.app import App
-from tests.kit.container import USER, put_mount, run_in
+from tests.kit.container import USER, run_in
+from tests.kit.mount import Mount
 from tests.kit.process import Process
 from tests.kit.vendor import Vendor
 
@@ -32,23 +33,24 @@ auth = {{ kind = "bearer", secret = "mounted:key" }}
 """
 
 
-def contained(image: Image, folder: Path, vendor: Vendor, key: str) -> Process:
+def contained(image: Image, folder: Path, vendor: Vendor, key: str) -> tuple[Process, Mount]:
     """Make a container as the chart describes one: config, secret and state mounted, all else read-only."""
-    mounts = {name: folder / name for name in ("config", "secret", "state", "written")}
-    for place in mounts.values():
-        place.mkdir()
-    put_mount(mounts["secret"], {"key": key.encode()})
+    settings, secret = Mount(folder / "config"), Mount(folder / "secret")
+    secret.write({"key": key})
+    state, written = folder / "state", folder / "written"
+    state.mkdir()
+    written.mkdir()
     command = run_in(
         image.root, image.command, image.config["Env"],
         {
-            "/etc/sidecar": (mounts["config"], True),
-            "/etc/sidecar-secrets/crm": (mounts["secret"], True),
-            "/var/lib/sidecar": (mounts["state"], False),
+            "/etc/sidecar": (settings.path, True),
+            "/etc/sidecar-secrets/crm": (secret.path, True),
+            "/var/lib/sidecar": (state, False),
         },
     )  # fmt: skip
-    sidecar = Process(mounts["written"], config(vendor), command=command)
-    put_mount(mounts["config"], {"sidecar.toml": sidecar.config_file.read_bytes()})
-    return sidecar
+    sidecar = Process(written, config(vendor), command=command)
+    settings.write({"sidecar.toml": sidecar.config_file.read_bytes()})
+    return sidecar, settings
 
 
 def rights(pid: int) -> dict[str, str]:
@@ -65,7 +67,7 @@ def mounts_of(pid: int) -> dict[str, str]:
 
 async def test_a_container_of_it_starts_serves_and_ends_as_a_pods_does(image: Image, tmp_path: Path) -> None:
     """Read-only, as nobody, without a capability; its probes, a call with the mounted key, SIGTERM."""
-    async with Vendor.echoing() as vendor, contained(image, tmp_path, vendor, "key-of-the-test") as sidecar:
+    async with Vendor.echoing() as vendor, contained(image, tmp_path, vendor, "key-of-the-test")[0] as sidecar:
         said = rights(sidecar.pid)
         assert set(said["Uid"].split()) == set(said["Gid"].split()) == {str(USER)}
         assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
@@ -88,11 +90,12 @@ async def test_a_container_of_it_starts_serves_and_ends_as_a_pods_does(image: Im
 
 async def test_a_config_map_that_changes_is_read_without_a_restart(image: Image, tmp_path: Path) -> None:
     """As the kubelet changes it: a new folder, and `..data` swapped."""
-    async with Vendor.echoing() as vendor, contained(image, tmp_path, vendor, "key-of-the-test") as sidecar:
-        changed = sidecar.config_file.read_text() + 'timeout = "9s"\n'
-        put_mount(tmp_path / "config", {"sidecar.toml": changed.encode()})
-        line = await sidecar.wait_for_line(lambda line: line.get("msg") == "config_loaded" and line["generation"] == 2)
-        assert line["services"] == ["crm"]
+    async with Vendor.echoing() as vendor:
+        sidecar, settings = contained(image, tmp_path, vendor, "key-of-the-test")
+        async with sidecar:
+            settings.write({"sidecar.toml": sidecar.config_file.read_text() + 'timeout = "9s"\n'})
+            line = await sidecar.wait_for_line(lambda line: line.get("generation") == 2, "the next config")
+            assert (line["msg"], line["services"]) == ("config_loaded", ["crm"])
 
 
 def test_it_says_what_it_is_and_runs_as_a_number(image: Image) -> None:

@@ -36,20 +36,6 @@ exec chroot "$root" "$@"
 """
 
 
-def put_mount(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put files as the kubelet does: in a folder of their own, behind `..data`, which is swapped in one step."""
-    fresh = folder / f"..{len(list(folder.iterdir()))}"
-    fresh.mkdir()
-    for name, content in files.items():
-        (fresh / name).write_bytes(content)
-        (fresh / name).chmod(0o644)
-    (folder / "..new").symlink_to(fresh.name)
-    (folder / "..new").replace(folder / "..data")
-    for name in files:
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(f"..data/{name}")
-
-
 def run_in(
     root: Path, command: Sequence[str], environment: Sequence[str], mounts: Mapping[str, tuple[Path, bool]]
 ) -> list[str]:

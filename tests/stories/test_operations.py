@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.kit.app import App
+from tests.kit.mount import Mount
 from tests.kit.process import PATHS, Line, Process, free_ports
 from tests.kit.vendor import Vendor, answer
 
@@ -312,31 +313,15 @@ async def test_the_swap_of_a_mounted_config_map_makes_a_new_generation(tmp_path:
     """Kubernetes swaps the `..data` link; the path of the config stays a link through it."""
     async with Vendor.answering(answer(b"ok")) as vendor:
         sidecar = Process(tmp_path, service("crm", vendor))
-        place(tmp_path, sidecar.config_file, "first")
+        text = sidecar.config_file.read_text()
+        sidecar.config_file.unlink()
+        mounted = Mount(tmp_path)
+        mounted.write({"sidecar.toml": text})
         async with sidecar:
-            text = sidecar.config_file.read_text()
-            swap(tmp_path, "second", text + service("billing", vendor))
+            mounted.write({"sidecar.toml": text + service("billing", vendor)})
             await wait_for_loaded(sidecar, 2)
             assert await status_of(sidecar.egress_url, "/billing/x") == 200
             assert await status_of(sidecar.egress_url, "/crm/x") == 200
-
-
-def place(directory: Path, config_file: Path, version: str) -> None:
-    """Lay the config out as the kubelet does: `sidecar.toml -> ..data/sidecar.toml`, `..data -> ..<version>`."""
-    text = config_file.read_text()
-    config_file.unlink()
-    swap(directory, version, text)
-    config_file.symlink_to("..data/sidecar.toml")
-
-
-def swap(directory: Path, version: str, text: str) -> None:
-    """Write a new version beside the old one, and move the link over in one step."""
-    folder = directory / f"..{version}"
-    folder.mkdir()
-    (folder / "sidecar.toml").write_text(text)
-    fresh = directory / "..data_tmp"
-    fresh.symlink_to(folder.name)
-    fresh.replace(directory / "..data")
 
 
 async def test_an_invalid_config_changes_nothing_and_a_good_one_heals_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sidecar.core.call import Call, Reply
 from sidecar.layers.running import Service
 from tests.kit.app import App
 from tests.kit.exchange import Request
+from tests.kit.mount import Mount
 from tests.kit.pod import Pod
 from tests.kit.process import free_ports
 from tests.kit.vendor import Vendor, answer
@@ -25,27 +26,13 @@ BEARER = 'auth = { kind = "bearer", secret = "files:key" }'
 SLACK = 2.0  # Seconds above the watch interval, for a machine that is busy.
 
 
-def mount(folder: Path, version: str, **values: str) -> None:
-    """Lay secrets out as the kubelet does, or swap a mounted version for a newer one in one step."""
-    inner = folder / f"..{version}"
-    inner.mkdir(mode=0o700)
-    for name, value in values.items():
-        file = inner / name
-        file.touch(mode=0o600)
-        file.write_text(value + "\n")
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(f"..data/{name}")
-    fresh = folder / "..data_tmp"
-    fresh.symlink_to(inner.name)
-    fresh.replace(folder / "..data")
-
-
 async def test_a_swapped_secret_is_used_without_one_failed_call(tmp_path: Path) -> None:
     """Rotation needs no restart: under load the vendor sees the old value, then the new one, and nothing else."""
     first, second = secrets.token_hex(16), secrets.token_hex(16)
     async with Vendor.answering(answer(b"ok")) as vendor:
         pod = Pod(tmp_path, vendor, service=BEARER)
-        mount(pod.secrets, "first", key=first)
+        mounted = Mount(pod.secrets)
+        mounted.write({"key": f"{first}\n"})
         async with pod:
             seen: list[bytes] = []
             statuses: set[int] = set()
@@ -57,7 +44,7 @@ async def test_a_swapped_secret_is_used_without_one_failed_call(tmp_path: Path) 
 
             loaders = [asyncio.create_task(load()) for _ in range(3)]
             await vendor.wait_for_request(20)
-            mount(pod.secrets, "second", key=second)
+            mounted.write({"key": f"{second}\n"})
             swapped_at = time.monotonic()
             new = f"Bearer {second}".encode()
             await vendor.until(lambda: vendor.requests[-1].values("Authorization") == [new], "the new secret")

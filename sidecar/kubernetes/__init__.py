@@ -1,0 +1,1 @@
+"""The injector: puts the sidecar into pods that ask for it, as the API server creates them."""
