@@ -8,13 +8,17 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	--custom-compile-command "make lock"
 
+# Where `make tools` puts what no registry of Python has.
+export PATH := $(CURDIR)/build/tools/usr/bin:$(PATH)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test compiled test-compiled lint format image bench lock clean
+.PHONY: help run test tools compiled test-compiled lint format image bench lock clean
 
 help: ## Say what there is.
 	@echo "make run     start a vendor, a sidecar before it, and calls through it (ARGS=--once: stop after them)"
-	@echo "make test    all tests (ARGS=\"tests/core -k alarm\": some of them)"
+	@echo "make test    all tests (ARGS=\"tests/core -k alarm\": some of them; REQUIRE_TOOLS=1: none is skipped)"
+	@echo "make tools   fetch promtool for the tests of the alerts, if it is not here; by apt, without root"
 	@echo "make compiled  the package with its hot path compiled, in build/compiled; needs a C compiler"
 	@echo "make test-compiled  all tests against that; says so and does nothing where no C compiler is"
 	@echo "make lint    ruff, mypy, hadolint"
@@ -31,6 +35,9 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
+tools:
+	@bash tools/promtool.sh
+
 compiled: build/compiled/.made
 
 build/compiled/.made: $(VENV)/.dev tools/compile.py $(shell find sidecar -name '*.py' -o -name '*.toml')
@@ -44,7 +51,7 @@ test-compiled: $(VENV)/.dev
 	@if ! command -v cc >/dev/null 2>&1; then echo "no C compiler is here; the compiled package is not tested"; exit 0; fi; \
 	$(MAKE) --no-print-directory compiled \
 	&& rm -rf build/compiled/tests \
-	&& cp -r tests docs tools requirements*.lock README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
+	&& cp -r tests docs helm tools requirements*.lock README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
 	&& cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev

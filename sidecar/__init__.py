@@ -43,9 +43,9 @@ handed over by `app.py`.
                   observe.py deadline.py admission.py body_bound.py access.py rewrite.py transform.py entitled.py
                   credentials.py entitling.py (from `auth` to these two) sources.py (of tokens) lanes.py (one for each
                   credential of a pool) service.py (a service's config) running.py (a service at work) way.py (its
-                  connections) gather.py (an answer in hand) whole.py (JSON in hand) pieces.py (cut at its list)
-                  shared.py (what all stand on) policies.py (a service's machines) limiting.py (of these)
-                  machines.py (kept over reloads)
+                  connections) notices.py (of the end of its API) gather.py (an answer in hand) whole.py (JSON in
+                  hand) pieces.py (cut at its list) shared.py (what all stand on) policies.py (a service's machines)
+                  limiting.py (of these) machines.py (kept over reloads)
       idempotency/     config.py layer.py key.py places.py (header, query) field.py (of a JSON body) receiving.py
                        placing.py once.py (the answer, repeated) keeper.py record.py
       defer/           config.py layer.py when.py (which calls may be jobs, after which failures) storing.py
@@ -75,7 +75,7 @@ handed over by `app.py`.
                   github_app.py mtls.py passthrough.py parts.py
       login/      login.py flow.py authorization.py loopback.py device.py endpoints.py keep.py config.py failed.py
     upstream/     towards the vendor: origin.py resolve.py guard.py (egress guard) tls.py proxy.py dial.py failures.py
-                  pool.py connection.py answer.py limits.py transport.py connector.py
+                  pool.py connection.py answer.py limits.py transport.py connector.py notice.py (what ends, and when)
       hints/      what a vendor announces of its limits: config.py interpreter.py dialect.py counted.py state.py
                   signal.py allowance.py document.py expression.py structured.py numbers.py times.py doubts.py
     store/        what outlives a call, and what pods agree on: base.py (the protocol) config.py opening.py

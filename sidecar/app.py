@@ -2,7 +2,6 @@
 
 import asyncio
 import random  # noqa: TID251 - the composition root is where chance comes from
-import resource
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from sidecar.auth.oauth.pace import Paces
 from sidecar.config.changes import Fingerprint, authorities, fingerprint, sources
 from sidecar.config.load import load
 from sidecar.config.problem import ConfigError
-from sidecar.config.rules import check
 from sidecar.core.clock import Clock, SystemClock
 from sidecar.core.ids import Ids
 from sidecar.core.tasks import Tasks
@@ -24,7 +22,7 @@ from sidecar.generation import Generation, Grounds, references, share
 from sidecar.layers.observe import Observer
 from sidecar.own import Own
 from sidecar.people import People
-from sidecar.process import files_wanted, settle_memory
+from sidecar.process import settle_memory, warn
 from sidecar.queue.queue import Queue
 from sidecar.storing import Storing
 from sidecar.telemetry.log import Log, LogConfig
@@ -85,6 +83,7 @@ class App:
             },
         )
         self._generation: Generation | None = None
+        metrics.watch_series("sidecar_admission_used_ratio", self._admitted, self)
         self._seen = Fingerprint(())  # The files when they were last read, whether they were good or not.
         self._problems: list[str] = []  # Of the config read last, when it was refused.
         self._not_ready: str | None = "starting"
@@ -185,11 +184,8 @@ class App:
         generation.start(previous)
         if previous is not None:
             previous.retire(generation)
-        for problem in check(generation.config):
-            self._log.event("warning", "config_warning", path=problem.path, problem=problem.sentence)
-        files_max, wanted = resource.getrlimit(resource.RLIMIT_NOFILE)[0], files_wanted(generation.config)
-        if 0 <= files_max < wanted:  # Below 0: without end.
-            self._log.event("warning", "files_max_low", files_max=files_max, wanted=wanted)
+        warnings = warn(generation.config, self._log.event)
+        self._grounds.metrics.gauge("sidecar_config_warnings").value = warnings
         services = sorted(generation.services)
         self._tell("info", "config_loaded", generation=generation.number, services=services)
 
@@ -229,6 +225,10 @@ class App:
         if msg is not None:
             self._tell("error" if problems else "info", msg, problems=problems, generation=self._number)
         return {"ok": not problems, "generation": self._number, "problems": problems}
+
+    def _admitted(self) -> list[tuple[tuple[str, ...], float]]:
+        gate = self._generation.shared.gate if self._generation is not None else None
+        return [] if gate is None else [((), gate.inside / gate.calls_max)]
 
     def _current(self) -> Generation:
         assert self._generation is not None, "the doors open when it is there"

@@ -3,9 +3,11 @@
 import gc
 import os
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 
 from sidecar.config.model import Config
+from sidecar.config.rules import check
 
 FILES_OWN = 32  # Files that are open whatever the app does: listeners, the loop's, stdout, a file being read.
 
@@ -33,6 +35,18 @@ def files_wanted(config: Config) -> int:
     """Say how many files are open when every bound of the config is reached."""
     pools = sum(entry.config.pool.connections_max for entry in config.services.values())
     return FILES_OWN + config.listen.connections_max + pools
+
+
+def warn(config: Config, event: Callable[..., None]) -> int:
+    """Write a line for each thing that is questionable in a config which holds, and give how many these are."""
+    problems = check(config)
+    for problem in problems:
+        event("warning", "config_warning", path=problem.path, problem=problem.sentence)
+    files_max, wanted = resource.getrlimit(resource.RLIMIT_NOFILE)[0], files_wanted(config)
+    is_low = 0 <= files_max < wanted  # Below 0: without end.
+    if is_low:
+        event("warning", "files_max_low", files_max=files_max, wanted=wanted)
+    return len(problems) + is_low
 
 
 def settle_memory() -> None:

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.config.model import Config
@@ -34,6 +35,7 @@ class Storing:
         self._is_open = False
         self.store: Store = MemoryStore(StoreConfig(), clock)
         metrics.watch("sidecar_store_up", (), lambda: float(self.store.is_up), self)
+        metrics.watch_series("sidecar_store_used_ratio", lambda: used(self.store.snapshot()), self)
 
     async def use(self, config: Config, folder: Path) -> None:
         """Make the store, or see that it is the same. Raises ConfigError."""
@@ -83,3 +85,9 @@ class Storing:
     def _read(self, reference: SecretRef) -> Secret | None:
         """Give a secret as it is now."""
         return None if self.secrets is None else self.secrets.hold(reference).secret
+
+
+def used(shown: dict[str, Any]) -> list[tuple[tuple[str, ...], float]]:
+    """Give the share of `bytes_max` that a file uses, of the store or of its fallback, for the metric."""
+    file = shown.get("fallback", shown)
+    return [((), file["used_bytes"] / file["bytes_max"])] if "bytes_max" in file else []

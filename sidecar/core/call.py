@@ -202,7 +202,9 @@ class Call:
 class Reply:
     """An answer on its way to the app."""
 
-    __slots__ = ("advice", "body", "has_urls", "headers", "notable", "reason", "source", "status", "tunnel")
+    __slots__ = (
+        "advice", "body", "has_notice", "has_urls", "headers", "notable", "reason", "source", "status", "tunnel",
+    )  # fmt: skip
 
     def __init__(self, status: int, reason: bytes, headers: Headers, body: Body, source: str = "upstream") -> None:
         self.status = status
@@ -211,6 +213,7 @@ class Reply:
         self.body = body
         self.source = source  # upstream, cache, fallback, queue or sidecar.
         self.has_urls = False  # Location, Content-Location or Link is among the headers.
+        self.has_notice = False  # Sunset or Deprecation is among them.
         self.notable: Headers | None = None  # The fields that tell of limits, under lower-case names; None: no such.
         self.advice: Advice | None = None  # What they mean, once somebody read them.
         self.tunnel: Tunnel | None = None  # Set with 101: both sides now speak something else.

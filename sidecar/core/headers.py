@@ -10,6 +10,8 @@ HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info",
     b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"http2-settings",
 })  # fmt: skip
+# RFC 8594 and RFC 9745: by these a vendor says that something of its API ends.
+NOTICES = frozenset({b"sunset", b"deprecation"})
 
 
 def find(headers: Headers, name: bytes) -> bytes | None:

@@ -31,6 +31,8 @@ class Observer:
             self.in_flight -= 1
             seconds = self._clock.now() - call.started_at
             self._metrics.count_call(call.method, call.status, outcome, call.source, seconds)
+            if call.error_code:
+                self._metrics.count_error(call.error_code)
             self._log.call(call, call.status, call.source, seconds, call.body.received_bytes, call.response_bytes)
             if self._audit is not None:
                 self._audit.call(call, call.credential, call.credential_version, call.peer)

@@ -14,6 +14,7 @@ from sidecar.layers.idempotency.keeper import Keeper
 from sidecar.layers.idempotency.key import uuid
 from sidecar.layers.limiting import Limiting
 from sidecar.layers.machines import Machines
+from sidecar.layers.notices import Notices
 from sidecar.layers.observe import Observer
 from sidecar.layers.rate_limit.announced import Announced
 from sidecar.layers.rate_limit.leasing import Leasing
@@ -24,6 +25,7 @@ from sidecar.layers.service import ServiceConfig
 from sidecar.layers.shared import Shared
 from sidecar.layers.stack import Parts
 from sidecar.telemetry.metrics import Counter
+from sidecar.telemetry.table import Labels
 from sidecar.upstream.hints.interpreter import Interpreter
 
 ASKED = QueueConfig(when="asked")  # What holds where nothing is said, and jobs can be kept.
@@ -128,6 +130,7 @@ class Policies:
             "bulkhead": [bulkhead.snapshot(now) for _, bulkhead in all_of(Bulkhead)],
             "retry": [budget.snapshot(now) for _, budget in all_of(Budget)],
             "idempotency": [keeper.snapshot() for _, keeper in all_of(Keeper)],
+            "notice": [shown for _, notices in all_of(Notices) for shown in notices.snapshot(now)],
         }
         return {name: several[0] if len(several) == 1 else several for name, several in shown.items() if several}
 
@@ -183,7 +186,15 @@ class Policies:
         self._watch("sidecar_bulkhead_slots", Bulkhead, sum, lambda bulkhead: bulkhead.slots.capacity)
         self._watch("sidecar_bulkhead_waiting", Bulkhead, sum, lambda bulkhead: bulkhead.slots.waiting)
 
-        self._shared.metrics.watch_series("sidecar_rate_limit_used_ratio", self._ratios, self)
+        watch_series = self._shared.metrics.watch_series
+        watch_series("sidecar_rate_limit_used_ratio", self._ratios, self)
+        watch_series("sidecar_deprecation_at", lambda: self._notices(Notices.deprecations), self)
+        watch_series("sidecar_deprecation_sunset_at", lambda: self._notices(Notices.sunsets), self)
+
+    def _notices(self, read: Callable[[Notices, float], list[tuple[str, float]]]) -> list[tuple[Labels, float]]:
+        now = self._shared.clock.now()
+        several = tuple(self.machines.all(Notices))
+        return [((self._service, route), at) for _, notices in several for route, at in read(notices, now)]
 
     def _ratios(self) -> list[tuple[tuple[str, ...], float]]:
         now = self._shared.clock.now()

@@ -12,6 +12,7 @@ from sidecar.core.call import Call, Handler, Reply
 from sidecar.layers.access import Rule
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.layers.entitling import Entitling
+from sidecar.layers.notices import Notices, hearing
 from sidecar.layers.observe import Observer
 from sidecar.layers.policies import Policies
 from sidecar.layers.retry.config import RetryConfig
@@ -149,8 +150,11 @@ class Service:
         if parts.queue is not None and line not in self.lines:
             self.lines[line] = (parts.queue, (config.retry or RetryConfig()).statuses)
         timeouts = Timeouts(config.attempt_timeout, config.first_byte_timeout, config.idle_timeout)
+        # Of what the config says it calls: who goes on to the vendor's next version has heard nothing of that one.
+        which = (self.entry.config.base_url, config.api_version)
+        hear = hearing(self.name, self.policies.machines.get(Notices, which, Notices), shared.clock, shared.tell)
         transport = Transport(
-            base_url, self._way.pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent
+            base_url, self._way.pool, timeouts, shared.clock, shared.ids, metrics.count_attempt, parts.recent, hear
         )
         self._transports[route] = transport
         may_move = isinstance(config.auth, TokenRequest) and config.auth.base_url_from is not None

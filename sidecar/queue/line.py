@@ -8,7 +8,7 @@ from sidecar.core.call import Handler
 from sidecar.layers.defer.config import QueueConfig
 from sidecar.queue.job import ITEMS, STATES, service_of
 from sidecar.store.backlog import Tally
-from sidecar.working.clearing import age
+from sidecar.working.clearing import age, used_ratio
 from sidecar.working.worker import Worker
 
 
@@ -67,4 +67,13 @@ def ages(lines: Mapping[str, Line], wall: float) -> list[tuple[tuple[str, ...], 
     for line in list(lines.values()):
         key = (service_of(line.name),)
         found[key] = max(found.get(key, 0.0), line.age(wall))
+    return list(found.items())
+
+
+def ratios(lines: Mapping[str, Line]) -> list[tuple[tuple[str, ...], float]]:
+    """Give the fullest line of each service, as a share of its bounds, for the metrics."""
+    found: dict[tuple[str, ...], float] = {}
+    for line in list(lines.values()):
+        key, config = (service_of(line.name),), line.spec.config
+        found[key] = max(found.get(key, 0.0), used_ratio(line.tally, config.length_max, int(config.bytes_max)))
     return list(found.items())

@@ -24,7 +24,7 @@ from sidecar.queue.batch.item_turns import ItemTurns
 from sidecar.queue.batch.register import Register, life_of
 from sidecar.queue.callback import CALLBACKS, Callbacks, note
 from sidecar.queue.job import CANCELLED, DEAD, ENDED, ITEMS, line_of, service_of, shown, states_before
-from sidecar.queue.line import Line, LineSpec, ages, counts
+from sidecar.queue.line import Line, LineSpec, ages, counts, ratios
 from sidecar.queue.submit import Submitter
 from sidecar.queue.turn import TURN_MAX, Turns
 from sidecar.store.backlog import UNFINISHED, WAITING, Backlog, Entry
@@ -70,6 +70,7 @@ class Queue:
         self._submitter = Submitter(self._backlog, ids, clock, jitter, self.wake)
         metrics.watch_series("sidecar_queue_jobs", lambda: counts(self._lines), self)
         metrics.watch_series("sidecar_queue_oldest_seconds", lambda: ages(self._lines, clock.wall()), self)
+        metrics.watch_series("sidecar_queue_used_ratio", lambda: ratios(self._lines), self)
 
     @property
     def submit(self) -> Submit:

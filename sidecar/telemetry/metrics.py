@@ -111,6 +111,8 @@ class ServiceMetrics:
         self._attempts: dict[str, Counter] = {}
         self._seconds = metrics.histogram("sidecar_call_seconds", service, route)
         self._upstream = metrics.histogram("sidecar_upstream_seconds", service)
+        # There from the start, as 0: it is rare, and what begins at 1 has not grown for who looks at rates.
+        metrics.counter("sidecar_errors_total", service, "internal")
 
     def count_call(self, method: str, status: int, outcome: Outcome, source: str, seconds: float) -> None:
         """Count a call that ended; `seconds` from its head to its last byte."""
@@ -134,6 +136,10 @@ class ServiceMetrics:
         histogram = self._upstream
         histogram.counts[bisect_left(SECONDS, seconds)] += 1
         histogram.sum += seconds
+
+    def count_error(self, code: str) -> None:
+        """Count an answer that the sidecar made itself, or that it could not bring to its end."""
+        self._metrics.counter("sidecar_errors_total", self._labels[0], code).count()
 
     def _first(self, method: str, status: int, outcome: Outcome, source: str) -> Counter:
         """Find the counter; remember it only under labels that are known and few."""

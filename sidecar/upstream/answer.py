@@ -14,7 +14,7 @@ import httptools
 from sidecar.core.body import Body, Headers
 from sidecar.core.call import Reply
 from sidecar.core.errors import InternalError, SidecarError, UpstreamProtocol
-from sidecar.core.headers import HOP_BY_HOP, find_all, keepalive_seconds, may_trail, tokens
+from sidecar.core.headers import HOP_BY_HOP, NOTICES, find_all, keepalive_seconds, may_trail, tokens
 
 HEAD_MAX = 64 * 1024  # Bytes of an answer's head, 1xx answers included, to within one read. Over it: upstream_protocol.
 # Bytes of trailers, and of what comes between two pieces of a body, to within one read: extensions of chunks, a trailer
@@ -23,6 +23,7 @@ TRAILERS_MAX = 64 * 1024
 
 _URLS = frozenset({b"location", b"content-location", b"link"})
 _SPECIAL = HOP_BY_HOP | _URLS | {b"content-length", b"x-request-id"}
+_LOOKED_AT = _SPECIAL | NOTICES
 _OURS = (b"sidecar-",)  # Ours to say; a vendor cannot speak in our name.
 _NOT_NAMED = frozenset({b"close", b"keep-alive", b"upgrade", b"content-length", b"content-type", b"transfer-encoding"})
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9112 section 4; the parser lets everything through.
@@ -34,10 +35,10 @@ class AnswerReader:
     """Reads the answers of one connection; `begin` for each request, `feed` for each read."""
 
     __slots__ = (
-        "_between_bytes", "_bytes_before_head", "_has_urls", "_headers", "_is_chunked", "_is_head_request",
-        "_is_informational", "_is_moving", "_is_used_up", "_loop", "_notable", "_parser", "_pause", "_reason",
-        "_refusal", "_resume", "_trailer_bytes", "body", "go_ahead", "head", "is_done", "is_keepable", "is_switched",
-        "is_upgrade_asked", "keepalive_hint", "received_bytes",
+        "_between_bytes", "_bytes_before_head", "_has_notice", "_has_urls", "_headers", "_is_chunked",
+        "_is_head_request", "_is_informational", "_is_moving", "_is_used_up", "_loop", "_notable", "_parser",
+        "_pause", "_reason", "_refusal", "_resume", "_trailer_bytes", "body", "go_ahead", "head", "is_done",
+        "is_keepable", "is_switched", "is_upgrade_asked", "keepalive_hint", "received_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +65,7 @@ class AnswerReader:
         self._is_head_request = False
         self._is_informational = False
         self._is_chunked = False
-        self._has_urls = False
+        self._has_urls = self._has_notice = False
         self._headers: Headers = []
         self._reason = b""
         self._refusal: SidecarError | None = None
@@ -125,9 +126,7 @@ class AnswerReader:
     def end_of_stream(self) -> None:
         """Take the end of the stream as the end of the body, where nothing else delimits it."""
         body = self.body
-        if body is None or self.is_done:
-            return
-        if body.length is None and not self._is_chunked:
+        if body is not None and not self.is_done and body.length is None and not self._is_chunked:
             self._complete()
 
     def fail(self, error: SidecarError) -> None:
@@ -188,6 +187,7 @@ class AnswerReader:
         self.body = Body(0 if has_no_body else length, self._pause, self._resume)
         reply = Reply(status, self._reason, headers, self.body)
         reply.has_urls = self._has_urls
+        reply.has_notice = self._has_notice
         if notable:
             reply.notable = notable
         self._deliver(reply)
@@ -261,7 +261,7 @@ class AnswerReader:
         named: list[bytes] = []
         for field in self._headers:
             key = field[0].lower()
-            if key not in _SPECIAL:
+            if key not in _LOOKED_AT:
                 if not key.startswith(_OURS):
                     kept.append(field)
                     if key in wanted:
@@ -271,6 +271,9 @@ class AnswerReader:
                 kept.append(field)
             elif key in _URLS:
                 self._has_urls = True
+                kept.append(field)
+            elif key in NOTICES:
+                self._has_notice = True
                 kept.append(field)
             elif key == b"x-request-id":
                 # The app gets ours under this name; the vendor's is what its support will ask for.
@@ -283,11 +286,9 @@ class AnswerReader:
                 named.append(field[1])
             elif key == b"keep-alive":
                 self.keepalive_hint = keepalive_seconds(field[1])
-        if named:
-            drop = frozenset(tokens(named)) - _NOT_NAMED
-            if drop:
-                kept = [field for field in kept if field[0].lower() not in drop]
-                notable[:] = [field for field in notable if field[0] not in drop]
+        if named and (drop := frozenset(tokens(named)) - _NOT_NAMED):
+            kept = [field for field in kept if field[0].lower() not in drop]
+            notable[:] = [field for field in notable if field[0] not in drop]
         return kept, length
 
 

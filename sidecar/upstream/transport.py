@@ -61,6 +61,7 @@ class Transport:
         ids: Ids,
         count_attempt: Callable[[str, float], None],
         recent: Recent | None = None,
+        hear: Callable[[Call, Reply], None] | None = None,
     ) -> None:
         self._pool = pool
         self._timeouts = timeouts
@@ -68,6 +69,7 @@ class Transport:
         self._ids = ids
         self._count_attempt = count_attempt
         self._recent = recent  # Of the answered attempts; None when no policy asks.
+        self._hear = hear  # Takes answers that say that something of the API ends; None: nobody listens.
         self._base_path = origin.base_path
         self._after_target = b" HTTP/1.1\r\nHost: " + origin.authority + b"\r\n"
 
@@ -105,6 +107,8 @@ class Transport:
             result = f"{reply.status // 100}xx"
             record.status = reply.status
             record.response_head = reply.headers
+            if reply.has_notice and self._hear is not None:
+                self._hear(call, reply)
             if reply.status >= _FAILURE_FROM:
                 self._keep_start(record, reply)
         except BaseException as error:

@@ -27,7 +27,7 @@ from sidecar.webhooks.failing import Failing
 from sidecar.webhooks.keys import Keys, fetching_over
 from sidecar.webhooks.receiver import HookSpec, Receiver
 from sidecar.webhooks.taker import Taker
-from sidecar.working.clearing import age, purged
+from sidecar.working.clearing import age, purged, used_ratio
 from sidecar.working.verdict import Ended
 from sidecar.working.worker import Runs, Worker
 
@@ -75,6 +75,7 @@ class Webhooks:
         self._keys = Keys(fetching_over(lambda: self._network), clock)
         metrics.watch_series("sidecar_webhook_events", self._counts, self)
         metrics.watch_series("sidecar_webhook_oldest_seconds", self._ages, self)
+        metrics.watch_series("sidecar_webhook_used_ratio", self._ratios, self)
 
     def use(self, specs: Mapping[str, HookSpec], network: Network | None) -> None:
         """Receive and deliver these from now on; `network` leads to where vendors have their keys."""
@@ -207,6 +208,12 @@ class Webhooks:
 
     def _ages(self) -> list[tuple[tuple[str, ...], float]]:
         return [((name,), age(hook.tally, self.clock.wall())) for name, hook in list(self.hooks.items())]
+
+    def _ratios(self) -> list[tuple[tuple[str, ...], float]]:
+        return [
+            ((name,), used_ratio(hook.tally, hook.spec.config.length_max, int(hook.spec.config.bytes_max)))
+            for name, hook in list(self.hooks.items())
+        ]
 
     def _shown(self, hook: Hook) -> dict[str, Any]:
         counts = {state: count for state, count in hook.tally.states.items() if count}

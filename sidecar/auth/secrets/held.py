@@ -125,6 +125,7 @@ class HeldSecrets:
         held = self.values.get(ref)
         if held is None:
             held = self.values[ref] = Held(ref, Known(self.know))
+            self._show(held)
             self._paces[ref.store].hurry()
         return held
 
@@ -267,9 +268,13 @@ class HeldSecrets:
         if held.secret is None:
             self._show_ages(held)
 
+    def _show(self, held: Held) -> None:
+        self._metrics.watch("sidecar_secret_usable", (held.ref,), lambda: float(held.secret is not None), held)
+
     def _show_ages(self, held: Held) -> None:
         now = self._clock.now
         self._metrics.unwatch(held)
+        self._show(held)
         self._metrics.watch("sidecar_secret_age_seconds", (held.ref,), lambda: now() - held.changed_at, held)
         unconfirmed = partial(_unconfirmed, held, now)
         self._metrics.watch("sidecar_secret_unconfirmed_seconds", (held.ref,), unconfirmed, held)
