@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/build/tools/usr/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test tools compiled test-compiled lint format image bench lock clean
+.PHONY: help run test tools compiled test-compiled lint format schema image bench lock clean
 
 help: ## Say what there is.
 	@echo "make run     start a vendor, a sidecar before it, and calls through it (ARGS=--once: stop after them)"
@@ -23,6 +23,7 @@ help: ## Say what there is.
 	@echo "make test-compiled  all tests against that; says so and does nothing where no C compiler is"
 	@echo "make lint    ruff, mypy, hadolint"
 	@echo "make format  let ruff put the code in form"
+	@echo "make schema  the schema of the chart's values anew, after a change of what the config may hold"
 	@echo "make image   build the image without an engine and try it as a pod would; needs root and Debian"
 	@echo "make bench   side by side with other proxies; takes minutes, may install system packages"
 	@echo "make lock    pin the dependencies anew (UPGRADE=1: at their newest)"
@@ -63,6 +64,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+schema: $(VENV)/.dev
+	@PYTHONPATH=. $(BIN)/python tools/values_schema.py
 
 image: $(VENV)/.dev
 	@bash tools/image.sh

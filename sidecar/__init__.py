@@ -3,7 +3,7 @@
 The map. Imports go down this list, never up and never sideways; neighbours meet as protocols and plain callables,
 handed over by `app.py`.
 
-    __main__.py  cli.py   the commands: run, check, show, login, token, jobs, events, audit,
+    __main__.py  cli.py   the commands: run, check, show, schema, login, token, jobs, events, audit,
                           injector, demo, version
     demo/         a scripted vendor, and the tour: tour.py stage.py step.py checks.py screen.py client.py
                   vendor.py memory.py (of the vendor)
@@ -16,7 +16,7 @@ handed over by `app.py`.
     storing.py    the store of the process                 own.py          what is answered under /_sidecar/
     people.py     what those who run it see and do
     config/       model.py (gathers the sections) load.py presets.py webhooks.py reader.py walk.py problem.py show.py
-                  changes.py
+                  changes.py schema.py (for editors and Helm) schema_types.py schema_fields.py schema_words.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
     providers/    presets, one TOML file per vendor: data, no code

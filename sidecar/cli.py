@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     injector.add_argument("--leave", default="5s", metavar="DURATION", help="served on after SIGTERM; default: 5s")
     injector.set_defaults(command=_injector)
 
+    commands.add_parser("schema", help="print the JSON Schema of the config, for editors").set_defaults(command=_schema)
     demo = commands.add_parser("demo", help="see it work, with a scripted vendor on loopback")
     demo.add_argument("--once", action="store_true", help="make the calls, print a summary, and end")
     demo.set_defaults(command=_demo)
@@ -220,6 +221,15 @@ def _audit_verify(arguments: argparse.Namespace) -> int:
         print(finding, file=sys.stderr)
     print(report.summary)
     return report.exit_code
+
+
+def _schema(_: argparse.Namespace) -> int:
+    import json
+
+    from sidecar.config.schema import schema
+
+    print(json.dumps(schema(), indent=2))  # In ASCII: some patterns have blanks in them that editors stumble over.
+    return _OK
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -372,3 +372,11 @@ def test_audit_verify_reads_lines_of_the_log_from_stdin(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sidecar", "audit", "verify", "-"]
     ended = subprocess.run(command, cwd=ROOT, input=captured, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr, ended.stdout[:10]) == (0, "", "4 records,")
+
+
+def test_schema_prints_what_editors_and_helm_read() -> None:
+    """JSON in ASCII, without a config being there."""
+    ended = sidecar("schema")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.isascii()
+    assert json.loads(ended.stdout)["properties"]["services"]["type"] == "object"

@@ -17,7 +17,7 @@ from sidecar.config.reader import REQUIRED, unknown
 
 BUILT_IN = Path(sidecar.__file__).parent / "providers"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # Of the file, without ".toml"; it leads nowhere else.
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # Of the file, without ".toml"; it leads nowhere else.
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 _GIVEN = {"base_url", "auth.kind", "auth.username"}  # Required keys that a preset may give.
 # In these tables one of the keys says where something goes: a service that chooses another place replaces the preset's.
@@ -106,7 +106,7 @@ class Presets:
     def files(self, names: Iterable[str]) -> tuple[Path, ...]:
         """Give the files in which the user's presets of these names stand, or would."""
         own = self._own_directory
-        return () if own is None else tuple(sorted({own / f"{name}.toml" for name in names if _NAME.fullmatch(name)}))
+        return () if own is None else tuple(sorted({own / f"{name}.toml" for name in names if NAME.fullmatch(name)}))
 
     def missing(self, name: str) -> str | None:
         """Say that there is no such preset, and which one may be meant; None when it is there."""
@@ -166,7 +166,7 @@ def _listed(directory: Path) -> list[Path]:
         found = sorted(directory.iterdir())
     except OSError:
         return []
-    return [path for path in found if path.suffix == ".toml" and _NAME.fullmatch(path.stem)]
+    return [path for path in found if path.suffix == ".toml" and NAME.fullmatch(path.stem)]
 
 
 def laid(below: Mapping[str, Any], own: Mapping[str, Any], name: str = "") -> dict[str, Any]:

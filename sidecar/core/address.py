@@ -5,10 +5,11 @@ from ipaddress import ip_address
 
 import msgspec
 
-_TCP = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)):(?P<port>\d{1,5})")
+HOST = r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?))"
+_TCP = re.compile(HOST + r":(?P<port>[0-9]{1,5})")
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  named to find overlaps, not to bind
 _PORT_MAX = 65535
-_UNIX_PATH_MAX = 107  # sun_path holds 108 bytes with its NUL, unix(7).
+UNIX_PATH_MAX = 107  # sun_path holds 108 bytes with its NUL, unix(7).
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -25,8 +26,8 @@ class Address(msgspec.Struct, frozen=True):
             path = text.removeprefix("unix:")
             if not path.startswith("/") or "\0" in path:
                 raise ValueError('a Unix socket has an absolute path, such as "unix:/run/sidecar/egress.sock"')
-            if len(path.encode()) > _UNIX_PATH_MAX:
-                raise ValueError(f"the path of a Unix socket has at most {_UNIX_PATH_MAX} bytes")
+            if len(path.encode()) > UNIX_PATH_MAX:
+                raise ValueError(f"the path of a Unix socket has at most {UNIX_PATH_MAX} bytes")
             return cls(path=path)
         match = _TCP.fullmatch(text)
         if match is None:

@@ -3,7 +3,7 @@
 import re
 from typing import NoReturn
 
-_REFERENCE = re.compile(
+REFERENCE = re.compile(
     r"(?P<store>[a-z][a-z0-9_-]*):(?P<path>[^#\s\x00-\x1f\x7f]+)(?:#(?P<field>[^#\s\x00-\x1f\x7f]+))?"
 )
 
@@ -46,7 +46,7 @@ class SecretRef(str):
             raise ValueError(
                 f"a secret is never taken from an environment variable, where every process sees it; {say}"
             )
-        if _REFERENCE.fullmatch(text) is None:
+        if REFERENCE.fullmatch(text) is None:
             raise ValueError(f"a secret never stands in the config; {say}")
         return cls(text)
 

@@ -2,8 +2,8 @@
 
 import re
 
-_RANGE = re.compile(r"([1-9][0-9]{2})-([1-9][0-9]{2})")
-_CLASS = re.compile(r"([1-9])xx")
+RANGE = re.compile(r"([1-9][0-9]{2})-([1-9][0-9]{2})")
+CLASS = re.compile(r"([1-9])xx")
 _SAY = 'write a list of numbers and ranges, such as [429, "500-599"]'
 
 
@@ -37,10 +37,10 @@ def _codes(item: object) -> range:
     if isinstance(item, int) and not isinstance(item, bool) and 100 <= item <= 999:
         return range(item, item + 1)
     if isinstance(item, str):
-        span = _RANGE.fullmatch(item)
+        span = RANGE.fullmatch(item)
         if span is not None and int(span[1]) <= int(span[2]):
             return range(int(span[1]), int(span[2]) + 1)
-        hundred = _CLASS.fullmatch(item)
+        hundred = CLASS.fullmatch(item)
         if hundred is not None:
             return range(int(hundred[1]) * 100, int(hundred[1]) * 100 + 100)
         if item.isascii() and item.isdecimal() and len(item) == 3 and item[0] != "0":

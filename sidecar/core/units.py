@@ -5,9 +5,9 @@ import re
 SECONDS_MAX = 1e11  # 3,000 years: what is longer is a slip of the pen, and no timer takes it.
 BYTES_MAX = 2**62
 RATE_COUNT_MAX = 1e9
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB|KB|MB|GB)")
+SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB|KB|MB|GB)")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -24,7 +24,7 @@ class Duration(float):
     @classmethod
     def parse(cls, text: object) -> "Duration":
         """Read a duration. Raises ValueError with a sentence that says what to write."""
-        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        match = DURATION.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             said = f"{text!r} is not a duration" if isinstance(text, str) else f"{text!r} has no unit"
             raise ValueError(f'{said}; write a number and a unit, such as "250ms", "2s", "15m", "24h" or "7d"')
@@ -51,7 +51,7 @@ class Size(int):
     @classmethod
     def parse(cls, text: object) -> "Size":
         """Read a size. Raises ValueError with a sentence that says what to write."""
-        match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+        match = SIZE.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             said = f"{text!r} is not a size" if isinstance(text, str) else f"{text!r} has no unit"
             raise ValueError(f'{said}; write a number and a unit, such as "64KiB", "1MiB" or "5GiB"')
@@ -68,7 +68,7 @@ class Size(int):
         return f"{count}B"
 
 
-_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)?(ms|s|min|m|h|hour|d|day)")
+RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([0-9]+(?:\.[0-9]+)?)?(ms|s|min|m|h|hour|d|day)")
 _PER = _SECONDS | {"hour": 3600.0, "day": 86400.0}
 _SAY_RATE = 'write a number and a length of time, such as "90/s", "60/min", "5000/h", "10000/day" or "100/10s"'
 
@@ -86,7 +86,7 @@ class Rate:
     @classmethod
     def parse(cls, text: object) -> "Rate":
         """Read a rate. Raises ValueError with a sentence that says what to write."""
-        match = _RATE.fullmatch(text) if isinstance(text, str) else None
+        match = RATE.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise ValueError(f"{text!r} is not a rate; {_SAY_RATE}")
         rate = cls(match[0], float(match[1]), float(match[2] or 1) * _PER[match[3]])

@@ -7,7 +7,7 @@ from sidecar.core.call import Call, Handler, Layer, Reply
 from sidecar.core.errors import NotAllowed
 from sidecar.core.paths import has_dot_segments, is_doubtful
 
-_METHOD = re.compile(r"[A-Z]+")
+METHOD = re.compile(r"[A-Z]+")
 _PATH = re.compile(r"/[!-~]*")
 # A byte inside of one segment, in any reading of it: an encoded slash or backslash stands only where a pattern says so.
 _INSIDE = r"(?:[^/\\%]|%(?!(?:25)*(?:2[fF]|5[cC])))"
@@ -38,7 +38,7 @@ class Rule(str):
         if not isinstance(text, str):
             raise ValueError(_SAY)
         method, _, path = text.partition(" ")
-        if not (method == "*" or _METHOD.fullmatch(method)) or not _PATH.fullmatch(path):
+        if not (method == "*" or METHOD.fullmatch(method)) or not _PATH.fullmatch(path):
             raise ValueError(f"{text!r} is not a rule; {_SAY}")
         if "?" in path or "#" in path:
             raise ValueError(f"{text!r}: a pattern is of the path; the query plays no part")

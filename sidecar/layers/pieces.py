@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-_PATH = re.compile(r"@|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+PATH = re.compile(r"@|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SELF = "@"
 _NUMBER_END = 10**100  # Python refuses to write a number of thousands of digits; none of these is an id.
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -25,7 +25,7 @@ class Misfit(ValueError):
 
 def is_path(text: str) -> bool:
     """Whether a text leads to a list: a part of JMESPath, so that it can be written to as well as read."""
-    return _PATH.fullmatch(text) is not None
+    return PATH.fullmatch(text) is not None
 
 
 def path_of(text: str) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from sidecar.core.secret import SecretRef
 from sidecar.core.section import Section
 from sidecar.core.units import Duration, Size
 
-_PREFIX = re.compile(r"[!-z|~]{1,64}")  # No braces: they choose the slot of a cluster.
-_MASTER = re.compile(r"[A-Za-z0-9._-]{1,128}")
+PREFIX = re.compile(r"[!-z|~]{1,64}")  # No braces: they choose the slot of a cluster.
+MASTER = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SAY = 'write "redis://host:6379" or, over TLS, "rediss://host:6379"; several hosts stand with commas between them'
 NODES_MAX = 64
 ROOM_MIN = 2**20  # Bytes.
@@ -60,7 +60,7 @@ class Nodes(str):
     def database(self) -> int:
         """Give the number of the database. Raises ValueError."""
         number = self.partition("://")[2].partition("/")[2]
-        if number and not number.isascii():
+        if number and not (number.isascii() and number.isdecimal()):
             raise ValueError(number)
         return int(number or 0)
 
@@ -126,7 +126,7 @@ class StoreConfig(Section, kw_only=True):
             return [("url", f"a store of kind valkey is somewhere; {_SAY}")]
         if (self.mode == "sentinel") != (self.master is not None):
             found.append(("master", 'sentinels are asked for a name: write mode = "sentinel" and master = "mymaster"'))
-        if self.master is not None and not _MASTER.fullmatch(self.master):
+        if self.master is not None and not MASTER.fullmatch(self.master):
             found.append(("master", "a name has letters, digits, dots, dashes and underscores"))
         if self.sentinel_password is not None and self.mode != "sentinel":
             found.append(("sentinel_password", 'there are sentinels only with mode = "sentinel"'))
@@ -136,7 +136,7 @@ class StoreConfig(Section, kw_only=True):
             found.append(("url", 'there are several hosts; say which they are: mode = "sentinel" or "cluster"'))
         if self.ca_file is not None and not self.url.is_tls:
             found.append(("ca_file", "nothing is verified without TLS; write rediss:// in url"))
-        if not _PREFIX.fullmatch(self.prefix):
+        if not PREFIX.fullmatch(self.prefix):
             found.append(("prefix", "a prefix is up to 64 visible ASCII characters without braces"))
         return found
 

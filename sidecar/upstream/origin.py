@@ -6,8 +6,8 @@ SNI, Host and the dialled name all come from here, so they are one (tokenizer 56
 import re
 from urllib.parse import urlsplit
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]+")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+IPV6 = re.compile(r"[0-9A-Fa-f:.]+")
 _VISIBLE = re.compile(r"[!-~]*")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PORT_MAX = 65535
@@ -43,7 +43,7 @@ class BaseUrl(str):
         if parts.query or parts.fragment or "?" in text or "#" in text:
             raise ValueError("a base URL has no query and no fragment")
         host = parts.hostname.lower()
-        if not (_IPV6 if ":" in host else _HOST).fullmatch(host):
+        if not (IPV6 if ":" in host else HOST).fullmatch(host):
             if host.endswith("."):
                 raise ValueError("write the host name without the dot at its end, as it stands in the certificate")
             raise ValueError(f"{host!r} is not a host name; write internationalised names in their xn-- form")

@@ -10,6 +10,7 @@ from sidecar.webhooks.message import NotVerified
 
 LENGTH_MAX = 16 * 1024  # Characters of a JWT. Longer: refused before anything of it is decoded.
 _HASHED = ("HS256", "HS384", "HS512")
+ALGORITHMS = frozenset({*_HASHED, "RS256", "PS256", "ES256", "EdDSA", "Ed25519"})
 
 Known = tuple[str, ...]
 
@@ -23,9 +24,8 @@ class JwtConfig(Section, kw_only=True):
 
     def problems(self) -> list[tuple[str, str]]:
         """Say which algorithms are none."""
-        known = {*_HASHED, "RS256", "PS256", "ES256", "EdDSA", "Ed25519"}
-        if not self.algorithms or set(self.algorithms) - known:
-            return [("algorithms", f"write some of {', '.join(sorted(known))}")]
+        if not self.algorithms or set(self.algorithms) - ALGORITHMS:
+            return [("algorithms", f"write some of {', '.join(sorted(ALGORITHMS))}")]
         if set(self.algorithms) & set(_HASHED) and set(self.algorithms) - set(_HASHED):
             return [("algorithms", "a public key that is taken for a secret lets anybody sign; write one kind")]
         return []

@@ -10,7 +10,7 @@ from sidecar.webhooks.target import Target
 
 _SCHEDULE = tuple(Duration(seconds) for seconds in (5, 30, 120, 600, 3600, 6 * 3600))
 BATCH_MAX = 1000  # Events in one delivery.
-_URL = re.compile(r"https?://[!-\"$->@-~]+")  # No query and no fragment: the query is the request's own.
+URL = re.compile(r"https?://[!-\"$->@-~]+")  # No query and no fragment: the query is the request's own.
 
 
 class WebhookConfig(Section, kw_only=True):
@@ -48,7 +48,7 @@ class WebhookConfig(Section, kw_only=True):
         found = []
         if not self.schedule:
             found.append(("schedule", 'write at least one length of time, such as ["5s", "1m"]'))
-        if self.url is not None and not _URL.fullmatch(self.url):
+        if self.url is not None and not URL.fullmatch(self.url):
             found.append(("url", 'write it without a query, such as "https://hooks.example.com/stripe"'))
         if self.deliver_batch > BATCH_MAX:
             found.append(("deliver_batch", f"write at most {BATCH_MAX}"))

@@ -15,7 +15,7 @@ URL_MAX = 1024  # Characters. Longer: refused; it would be a cache's key.
 
 # No user info, no port but 443, no backslash, nothing that two parsers of URLs read in two ways.
 _URL = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::443)?/[A-Za-z0-9._~/%?=&+-]*")
-_HOST = re.compile(r"(?:\*|\{region\}|[a-z0-9-]+)(?:\.(?:\{region\}|[a-z0-9-]+))+")
+HOST = re.compile(r"(?:\*|\{region\}|[a-z0-9-]+)(?:\.(?:\{region\}|[a-z0-9-]+))+")
 _LABEL = {"*": "[a-z0-9-]+", "{region}": "[a-z]{2}(?:-[a-z]+)+-[0-9]"}
 
 
@@ -28,7 +28,7 @@ class FetchedConfig(Section, kw_only=True):
 
     def problems(self) -> list[tuple[str, str]]:
         """Say what is no URL, place or host."""
-        found = [("hosts", f"{host!r} is no host") for host in self.hosts if not _HOST.fullmatch(host)]
+        found = [("hosts", f"{host!r} is no host") for host in self.hosts if not HOST.fullmatch(host)]
         if not self.hosts:
             found.append(("hosts", "write the vendor's hosts: else whoever sends a webhook chooses its key"))
         try:

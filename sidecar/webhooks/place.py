@@ -12,7 +12,7 @@ import msgspec
 from sidecar.upstream.hints.expression import Expression
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2.
-_KINDS = ("header", "query", "form", "json", "field", "claim")
+KINDS = ("header", "query", "form", "json", "field", "claim")
 _DOTTED = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", re.ASCII)
 
 
@@ -24,8 +24,8 @@ class Place:
     def __init__(self, text: str) -> None:
         self.text = text
         self.kind, _, name = text.partition(":")
-        if self.kind not in _KINDS or not name:
-            raise ValueError(f"{text!r} is no place; write {', '.join(f'{kind}:..' for kind in _KINDS)}")
+        if self.kind not in KINDS or not name:
+            raise ValueError(f"{text!r} is no place; write {', '.join(f'{kind}:..' for kind in KINDS)}")
         if self.kind == "header" and not HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header")
         self.name = name.lower() if self.kind == "header" else name  # The name of a header has no case.

@@ -7,9 +7,9 @@ from sidecar.auth.oauth.url import TokenUrl
 from sidecar.core.section import Section
 
 PORT_MAX = 65535
-_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 # What the flow itself says; a value from the config in its place would take its protection away.
-_OURS = frozenset({
+OURS = frozenset({
     "response_type", "client_id", "redirect_uri", "state", "code_challenge", "code_challenge_method", "code_verifier",
     "request", "request_uri", "response_mode",
 })  # fmt: skip
@@ -38,7 +38,7 @@ class LoginConfig(Section, kw_only=True):
                 found.append((name, "somebody types a password there; write an https URL"))
         if not 0 <= self.redirect_port <= PORT_MAX:
             found.append(("redirect_port", f"{self.redirect_port} is no port; write 1 to {PORT_MAX}, or 0 for any"))
-        if not _PATH.fullmatch(self.redirect_path):
+        if not PATH.fullmatch(self.redirect_path):
             found.append(("redirect_path", 'write a path of letters and digits, such as "/callback"'))
-        found += [(f"params.{name}", "the login says this itself") for name in sorted(_OURS & self.params.keys())]
+        found += [(f"params.{name}", "the login says this itself") for name in sorted(OURS & self.params.keys())]
         return found

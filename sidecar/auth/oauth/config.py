@@ -14,13 +14,13 @@ ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_j
 Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
 ASSERTION_LIFE_MAX = 3600.0  # Seconds: Google's limit, and nobody grants more.
-_VISIBLE = re.compile(r"[ -~]*")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2.
-_SECRET_PARAMS = frozenset({
+VISIBLE = re.compile(r"[ -~]*")
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2.
+SECRET_PARAMS = frozenset({
     "client_secret", "client_assertion", "refresh_token", "assertion", "subject_token", "actor_token", "access_token",
     "password", "code",
 })  # fmt: skip
-_OURS = frozenset({"content-type", "content-length", "host", "authorization", "dpop", "transfer-encoding", "cookie"})
+OURS = frozenset({"content-type", "content-length", "host", "authorization", "dpop", "transfer-encoding", "cookie"})
 
 _KEY_MISSING = (
     "where the client has no secret, dpop = true binds the refresh token to the key that it was asked for with (RFC"
@@ -90,12 +90,12 @@ class TokenRequest(Section, kw_only=True):
             yield "client_auth", "a client certificate is shown over https only"
 
     def _text_problems(self) -> Iterator[tuple[str, str]]:
-        for name in _SECRET_PARAMS & self.params.keys():
+        for name in SECRET_PARAMS & self.params.keys():
             yield f"params.{name}", "a secret never stands in the config; there is a key of its own for a reference"
         for name, value in self.headers.items():
-            if not _HEADER.fullmatch(name) or name.lower() in _OURS:
+            if not HEADER.fullmatch(name) or name.lower() in OURS:
                 yield f"headers.{name}", "this is no header that a token request may be given"
-            elif not _VISIBLE.fullmatch(value):
+            elif not VISIBLE.fullmatch(value):
                 yield f"headers.{name}", "a header holds visible ASCII characters only"
 
 

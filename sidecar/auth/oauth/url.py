@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _SAY = 'write a URL such as "https://id.crm.example/oauth/token"'
 
@@ -33,7 +33,7 @@ class TokenUrl(str):
             raise ValueError("a URL holds no credentials; write client_id and client_secret, a secret reference")
         if "#" in text:
             raise ValueError("a token URL has no fragment")
-        if not _HOST.fullmatch(parts.hostname):
+        if not HOST.fullmatch(parts.hostname):
             raise ValueError("this is no host name; write internationalised names in their xn-- form")
         self = cls(text)
         self.is_tls = parts.scheme == "https"

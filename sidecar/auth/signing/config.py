@@ -17,9 +17,10 @@ _MOMENT = frozenset({"timestamp", "date", "nonce", "key_id"})
 _TO_SIGN = _MOMENT | {"method", "path", "query", "target", "body", "body_sha256", "body_sha256:base64"}
 _HEADERS = _MOMENT | {"body_sha256", "body_sha256:base64"}
 _VALUE = _HEADERS | {"signature"}
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
-_REGION = re.compile(r"[a-z0-9-]+")
-_PERMISSIONS = ("read", "write", "admin")
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
+REGION = re.compile(r"[a-z0-9-]+")
+NUMBER = re.compile(r"[0-9]+")
+PERMISSIONS = ("read", "write", "admin")
 
 
 class Hmac(Section, kw_only=True, tag_field="kind", tag="hmac"):
@@ -55,7 +56,7 @@ class Hmac(Section, kw_only=True, tag_field="kind", tag="hmac"):
         if "{signature}" not in self.value:
             found.append(("value", 'the signature is not in it; write for example "HMAC {key_id}:{signature}"'))
         for field, name in (("header", self.header), *(("headers", name) for name in self.headers)):
-            if not _FIELD_NAME.fullmatch(name) or name.lower() in _LATE | {"host"}:
+            if not FIELD_NAME.fullmatch(name) or name.lower() in _LATE | {"host"}:
                 found.append((field, f"{name!r} is not the name of a header that may be set here"))
         if self.key_id and not (self.key_id.isascii() and self.key_id.isprintable()):
             found.append(("key_id", "a header holds visible ASCII characters only"))
@@ -72,7 +73,7 @@ def _objections(text: str, known: frozenset[str], *, has_fields: bool) -> list[s
         field = name.removeprefix("header:")
         if not (has_fields and field != name):
             found.append(f"{{{name}}} is unknown here; known are {', '.join(sorted(known))}")
-        elif not _FIELD_NAME.fullmatch(field):
+        elif not FIELD_NAME.fullmatch(field):
             found.append(f"{field!r} is not the name of a header")
         elif field.lower() in _LATE:
             found.append(f"{field} is written after the signing, so it cannot be signed")
@@ -101,9 +102,9 @@ class AwsSigv4(Section, kw_only=True, tag_field="kind", tag="aws_sigv4"):
             )
         if self.credentials is not None and (self.access_key or self.secret_key or self.session_token):
             found.append(("credentials", "write either keys or credentials: two identities cannot sign one call"))
-        if not _REGION.fullmatch(self.region):
+        if not REGION.fullmatch(self.region):
             found.append(("region", 'write a region such as "eu-central-1"'))
-        if not _REGION.fullmatch(self.service):
+        if not REGION.fullmatch(self.service):
             found.append(("service", 'write the name that AWS signs for, such as "s3" or "execute-api"'))
         return found
 
@@ -124,11 +125,11 @@ class GithubApp(Section, kw_only=True, tag_field="kind", tag="github_app"):
     def problems(self) -> list[tuple[str, str]]:
         """Say which ids cannot be, and what GitHub would refuse."""
         found = []
-        if not self.installation_id.isdigit():
+        if not NUMBER.fullmatch(self.installation_id):
             found.append(
                 ("installation_id", 'write the number at the end of the installation\'s page, such as "12345"')
             )
-        if not _FIELD_NAME.fullmatch(self.app_id):
+        if not FIELD_NAME.fullmatch(self.app_id):
             found.append(("app_id", 'write the number of the app, or its client id, such as "Iv23..."'))
         if self.api_base.endswith("/") or "?" in self.api_base:
             found.append(("api_base", 'write a URL without a slash at its end, such as "https://api.github.com"'))
@@ -137,8 +138,8 @@ class GithubApp(Section, kw_only=True, tag_field="kind", tag="github_app"):
         if not 0 < self.timeout <= 60:
             found.append(("timeout", "a token request takes seconds; write more than 0 and at most 60s"))
         for name, level in self.permissions.items():
-            if level not in _PERMISSIONS:
-                found.append((f"permissions.{name}", f"write one of {', '.join(_PERMISSIONS)}"))
+            if level not in PERMISSIONS:
+                found.append((f"permissions.{name}", f"write one of {', '.join(PERMISSIONS)}"))
         return found
 
 

@@ -16,17 +16,26 @@ _MAY_BE_ZERO = (
 _MAY_BE_NONE = (".idle_max", ".waiting_max", ".budget_min", ".resource_segments", ".redirect_port")
 
 
+def may_be_zero(path: str) -> bool:
+    """Whether the length of time at this path may be none at all."""
+    return path.endswith(_MAY_BE_ZERO)
+
+
+def smallest(path: str) -> int:
+    """Give the least that the count at this path may be."""
+    return 0 if path.endswith(_MAY_BE_NONE) else 1
+
+
 def bounds(config: Config) -> Iterator[Problem]:
     """Judge every number of the config by its kind."""
     for path, value in leaves(config):
-        if isinstance(value, Duration) and value <= 0 and not path.endswith(_MAY_BE_ZERO):
+        if isinstance(value, Duration) and value <= 0 and not may_be_zero(path):
             yield Problem(path, f"{value} is no time at all; write a length above zero")
         elif isinstance(value, Size) and value < 1:
             yield Problem(path, "write a size of at least 1B")
         elif isinstance(value, int) and not isinstance(value, bool | Size):
-            smallest = 0 if path.endswith(_MAY_BE_NONE) else 1
-            if value < smallest:
-                yield Problem(path, f"{value} is too small; write at least {smallest}")
+            if value < smallest(path):
+                yield Problem(path, f"{value} is too small; write at least {smallest(path)}")
             elif value > COUNT_MAX:
                 yield Problem(path, f"that is too much; write at most {COUNT_MAX}")
     for name, entry in config.services.items():

@@ -10,8 +10,9 @@ from sidecar.layers.service import ServiceConfig
 from sidecar.layers.transform import HeaderRules
 from sidecar.telemetry.redact import is_secret_name
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
 PARAMETER = re.compile(r"[A-Za-z0-9._~$\[\]-]+")  # What needs no percent-encoding, and brackets, as vendors write them.
+VALUE = re.compile(r"[\t -~]*")  # What passes both rules of `_valued`.
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5.
 _OURS = frozenset({"host", "content-length", "trailer", "expect", "x-request-id", "traceparent"})
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
@@ -51,7 +52,7 @@ def _rules(path: str, rules: HeaderRules) -> Iterator[Problem]:
 
 
 def _named(path: str, name: str) -> Iterator[Problem]:
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         yield Problem(path, 'this is not a header name; it has letters, digits and "-", such as "X-Api-Key"')
     elif name.lower().encode() in HOP_BY_HOP or name.lower() in _OURS:
         yield Problem(path, "this header belongs to the connection; the sidecar sets it itself")

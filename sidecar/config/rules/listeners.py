@@ -7,7 +7,7 @@ from sidecar.config.model import Config
 from sidecar.config.problem import Problem
 from sidecar.core.address import Address
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def listeners(config: Config) -> Iterator[Problem]:
@@ -25,8 +25,13 @@ def listeners(config: Config) -> Iterator[Problem]:
                 yield Problem(path, f"{text} is already taken by {other}; each listener has its own", because=(other,))
                 break
         seen.append((path, address))
+    if not config.webhooks:  # Nothing listens there; a slip of the pen is one all the same.
+        try:
+            Address.parse(config.listen.webhooks)
+        except ValueError as error:
+            yield Problem("listen.webhooks", str(error))
     for index, host in enumerate(config.listen.hosts):
-        if not _HOST.fullmatch(host):
+        if not HOST.fullmatch(host):
             yield Problem(f"listen.hosts[{index}]", 'write a host name without a port, such as "sidecar.internal"')
     if not config.listen.egress:
         yield Problem("listen.egress", 'the app has no door; write at least one address, such as "127.0.0.1:4000"')

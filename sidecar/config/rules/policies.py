@@ -20,9 +20,10 @@ def limits(config: ServiceConfig, pod: SidecarSection) -> Iterator[Problem]:
     if not section:
         return
     shortest = section.rate[0]
-    burst = max(1.0, (shortest.count * BURST_SHARE if section.burst is None else section.burst) / pod.replicas)
+    replicas = max(1, pod.replicas)  # Fewer are told by `bounds`.
+    burst = max(1.0, (shortest.count * BURST_SHARE if section.burst is None else section.burst) / replicas)
     if config.cost > burst:
-        needed = config.cost * pod.replicas
+        needed = config.cost * replicas
         cure = f"rate_limit.burst = {needed} or more" if needed <= shortest.count else "a smaller cost"
         yield Problem(
             "cost",

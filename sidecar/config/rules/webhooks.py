@@ -9,14 +9,14 @@ from sidecar.upstream.hints.expression import Expression
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.verifying import scheme_of, verifier_of
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def webhooks(config: Config) -> Iterator[Problem]:
     """Judge every webhook."""
     for name, section in config.webhooks.items():
         path = f"webhooks.{name}"
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield Problem(path, 'a webhook is the path /<name>; write 1 to 63 of a-z, 0-9 and "-", no "-" at the ends')
         if config.store.kind == "memory":
             yield Problem(

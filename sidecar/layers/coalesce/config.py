@@ -5,7 +5,7 @@ import re
 from sidecar.core.section import Section
 from sidecar.core.units import Size
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
 
 
 class CoalesceConfig(Section, kw_only=True):
@@ -22,7 +22,7 @@ class CoalesceConfig(Section, kw_only=True):
         found = [
             ("headers", f'{name!r} is not a header\'s name; write one such as "Accept-Language"')
             for name in self.headers or ()
-            if not _TOKEN.fullmatch(name)
+            if not TOKEN.fullmatch(name)
         ]
         if self.body_max < 1:
             found.append(("body_max", 'no answer is that short; write a size such as "1MiB"'))

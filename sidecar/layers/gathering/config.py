@@ -13,8 +13,8 @@ from sidecar.layers.pieces import SAY_PATH, is_path
 from sidecar.upstream.hints.expression import Expression
 
 IDS, ID, NUMBER = "{ids}", "{id}", "{number}"
-_REQUEST = re.compile(r"(GET|POST) /[!-~]*")
-_SEPARATOR = re.compile(r"[!-~]{1,32}")
+REQUEST = re.compile(r"(GET|POST) /[!-~]*")
+SEPARATOR = re.compile(r"[!-~]{1,32}")
 _WITHIN_MAX = 1.0
 
 
@@ -51,13 +51,13 @@ class GatherConfig(Section, kw_only=True):
         return found
 
     def _of_request(self) -> Iterator[tuple[str, str]]:
-        if not _REQUEST.fullmatch(self.request) or "#" in self.request:
+        if not REQUEST.fullmatch(self.request) or "#" in self.request:
             yield "request", 'write a method and a target, such as "GET /contacts?ids={ids}"'
         elif self.request.startswith("GET") and (self.request.count(IDS) != 1 or self.body is not None):
             yield "request", 'a GET has {ids} in its target, once, and no body: "GET /contacts?ids={ids}"'
         elif self.request.startswith("POST") and (IDS in self.request or self.body is None):
             yield "request", "a POST has {ids} in its body, not in its target"
-        if not _SEPARATOR.fullmatch(self.separator) or "#" in self.separator:
+        if not SEPARATOR.fullmatch(self.separator) or "#" in self.separator:
             yield "separator", 'write what stands between two ids, such as ","'
         if (ID in self.item) + (NUMBER in self.item) != 1:
             yield "item", "write {id} or {number} in it, where the id stands"

@@ -9,9 +9,9 @@ from sidecar.core.units import Duration, Size
 ANSWER_MAX = Size(256 * 2**10)
 ANSWER_BOUND = Size(16 * 2**20)  # An answer is one record, and is written and read as a whole.
 MADE_MIN = 16  # Hexadecimal digits. A made key of fewer would meet another one's sooner or later.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
-_PLAIN = re.compile(r"[0-9A-Za-z._~-]+")  # What needs no encoding in a query.
-_METHOD = re.compile(r"[A-Z]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2.
+PLAIN = re.compile(r"[0-9A-Za-z._~-]+")  # What needs no encoding in a query.
+METHOD = re.compile(r"[A-Z]+")
 _TAKEN = HOP_BY_HOP | {
     b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"traceparent", b"x-request-id",
 }  # fmt: skip
@@ -45,13 +45,13 @@ class IdempotencyConfig(Section, kw_only=True):
         places = sum(place is not None for place in (self.header, self.field, self.query))
         if places > 1 or (not places and self.replay is None):
             found.append(("header", "a key has one place; write exactly one of header, field and query"))
-        if self.header is not None and not _TOKEN.fullmatch(self.header):
+        if self.header is not None and not TOKEN.fullmatch(self.header):
             found.append(("header", f'{self.header!r} is not a header\'s name; write one such as "Idempotency-Key"'))
         elif self.header is not None and self.header.lower().encode() in _TAKEN:
             found.append(("header", f'{self.header!r} has a meaning of its own; write one such as "Idempotency-Key"'))
         if self.field == "":
             found.append(("field", 'a field has a name; write one such as "idempotency_key"'))
-        if self.query is not None and not _PLAIN.fullmatch(self.query):
+        if self.query is not None and not PLAIN.fullmatch(self.query):
             found.append(("query", f'{self.query!r} is not a plain parameter name; write one such as "requestid"'))
         if self.key_max < MADE_MIN:
             found.append(("key_max", f"made keys of {self.key_max} characters would meet; write {MADE_MIN} or more"))
@@ -60,7 +60,7 @@ class IdempotencyConfig(Section, kw_only=True):
         found += [
             ("methods", f'{method!r} is not a method; write them in capitals, such as "POST"')
             for method in self.methods
-            if not _METHOD.fullmatch(method)
+            if not METHOD.fullmatch(method)
         ]
         if self.replay is not None and self.replay <= 0:
             found.append(("replay", 'that is no time at all; write a length such as "24h"'))

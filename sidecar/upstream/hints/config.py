@@ -16,7 +16,7 @@ from sidecar.upstream.hints.expression import Expression
 DIMS_MAX = 32  # Dimensions of one dialect. More: refused when the config is read.
 BODY_MAX = 1024 * 1024  # The most that `body_max` may be: an answer is held back until so much of it is there.
 
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2.
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2.
 _DIM = "{dim}"
 
 ResetAs = Literal["auto", "epoch", "epoch_ms", "delta", "delta_ms"]
@@ -207,7 +207,7 @@ def _header_problem(header: str, *, has_dims: bool) -> str | None:
         return f"the only placeholder is {_DIM}"
     if _DIM in header and not has_dims:
         return f"{_DIM} needs dims, a list of what it stands for"
-    return None if _HEADER.fullmatch(plain) else "this is no name of a header"
+    return None if HEADER.fullmatch(plain) else "this is no name of a header"
 
 
 def _query_problem(text: str) -> str | None:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from sidecar.core.section import Section
 from sidecar.core.units import Duration
 
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}")
+REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
@@ -29,9 +29,9 @@ class AwsStoreConfig(Section, kw_only=True, tag_field="kind", tag="aws"):
     def problems(self) -> list[tuple[str, str]]:
         """Give what is wrong."""
         found = []
-        if self.region is not None and not _REGION.fullmatch(self.region):
+        if self.region is not None and not REGION.fullmatch(self.region):
             found.append(("region", f'{self.region!r} is no AWS region; write one such as "eu-central-1"'))
-        if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
+        if self.role_arn is not None and not ROLE.fullmatch(self.role_arn):
             found.append(("role_arn", 'write the ARN of a role, such as "arn:aws:iam::123456789012:role/secrets"'))
         if self.endpoint_url is not None and not _is_safe(self.endpoint_url):
             found.append(("endpoint_url", "write https://<host>; over plain http secrets would cross the network open"))

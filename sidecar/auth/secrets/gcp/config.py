@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from sidecar.core.section import Section
 from sidecar.core.units import Duration
 
-_PROJECT = re.compile(r"([a-z0-9.-]{1,60}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20}")
+PROJECT = re.compile(r"([a-z0-9.-]{1,60}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20}")
 
 
 class GcpStoreConfig(Section, kw_only=True, tag_field="kind", tag="gcp"):
@@ -24,7 +24,7 @@ class GcpStoreConfig(Section, kw_only=True, tag_field="kind", tag="gcp"):
     def problems(self) -> list[tuple[str, str]]:
         """Give what is wrong."""
         wrong = []
-        if not _PROJECT.fullmatch(self.project):
+        if not PROJECT.fullmatch(self.project):
             wrong.append(("project", 'write the id of a project, such as "checkout-production", or its number'))
         is_tls = _is_tls(self.endpoint)
         if is_tls is None:

@@ -8,7 +8,7 @@ from sidecar.core.section import Section
 from sidecar.core.units import Duration
 
 _VISIBLE = re.compile(r"[!-~]+")
-_PATH = re.compile(r"[^/\s\x00-\x1f\x7f?#%]+(/[^/\s\x00-\x1f\x7f?#%]+)*")
+PATH = re.compile(r"[!\"$&-.0->@-~]+(/[!\"$&-.0->@-~]+)*")  # Visible ASCII but "#", "%" and "?".
 _SAY = 'write a URL such as "https://vault.example:8200"'
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  Where Kubernetes puts it.
 
@@ -121,7 +121,7 @@ def is_segment(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    return _PATH.fullmatch(text) is not None and text.isascii() and all(map(is_segment, text.split("/")))
+    return PATH.fullmatch(text) is not None and all(map(is_segment, text.split("/")))
 
 
 def _mount_problems(mount: str) -> list[tuple[str, str]]:
