@@ -16,7 +16,8 @@ handed over by `app.py`.
     storing.py    the store of the process                 own.py          what is answered under /_sidecar/
     people.py     what those who run it see and do
     config/       model.py (gathers the sections) load.py presets.py webhooks.py reader.py walk.py problem.py show.py
-                  changes.py schema.py (for editors and Helm) schema_types.py schema_fields.py schema_words.py
+                  changes.py schema.py (for editors and Helm) schema_types.py schema_fields.py
+                  schema_pairs.py schema_words.py
       rules/      what must hold across sections: timeouts.py listeners.py references.py bounds.py names.py services.py
                   policies.py headers.py credentials.py
     providers/    presets, one TOML file per vendor: data, no code

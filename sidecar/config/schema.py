@@ -1,9 +1,10 @@
 """Schema: the JSON Schema of `sidecar.toml`, made from the sections that the reader reads it into.
 
-It is for editors, and for Helm, whose values hold the same keys. As strict as one value can be judged by itself: keys,
-types, patterns, bounds, and what a `kind` asks for. `sidecar check` knows more: what two keys mean together, names
-that have to be there (secret stores, presets of the user's own), queries and templates, and bounds of what is written
-with a unit. Only keywords are used that draft-07 has with the same meaning, for tools that know no later one.
+It is for editors, and for Helm, whose values hold the same keys. It holds keys, types, patterns, bounds, what a `kind`
+asks for, and which keys exclude or need each other. `sidecar check` knows more: what the values of two keys mean
+together, names that have to be there (secret stores, presets of the user's own), queries and templates, and bounds of
+what is written with a unit. Only keywords are used that draft-07 has with the same meaning, for tools that know no
+later one.
 """
 
 import types
@@ -17,6 +18,7 @@ from sidecar.config.presets import Presets
 from sidecar.config.rules.bounds import COUNT_MAX, may_be_zero, smallest
 from sidecar.config.rules.names import ROUTE
 from sidecar.config.schema_fields import REQUIRED, beyond_its_type
+from sidecar.config.schema_pairs import WHOLE, together
 from sidecar.config.schema_types import TYPES, Schema, above_zero, exact
 from sidecar.config.schema_words import of_field, of_section
 from sidecar.core.section import Section
@@ -42,7 +44,7 @@ class _At(NamedTuple):
 def schema() -> Schema:
     """Give the schema of the whole file."""
     said = {"title": "sidecar.toml", "description": "The configuration of a sidecar."}
-    return {"$schema": DRAFT, **schema_of(Config), **said, **_of_presets()}
+    return {"$schema": DRAFT, **schema_of(Config), **said, "allOf": [_of_presets(), *WHOLE]}
 
 
 def schema_of(kind: type[Section]) -> Schema:
@@ -158,7 +160,9 @@ class _Writer:
             properties[field.encode_name] = {**({"description": words} if words else {}), **look}
             if field.required or field.name in REQUIRED.get(kind, ()):
                 required.append(field.encode_name)
-        return _table(properties, [] if at.is_over_preset else required, of_section(kind))
+        if at.is_over_preset:
+            return _table(properties, [], of_section(kind))
+        return {**_table(properties, required, of_section(kind)), **together(kind)}
 
     def _service(self, at: _At) -> Schema:
         """Choose by `provider`: a preset below may give what is missing."""
@@ -178,7 +182,7 @@ class _Writer:
             "patternProperties": {exact(ROUTE): route},
             "additionalProperties": False,
         }
-        table["properties"]["routes"] = routes
+        table["properties"] |= {"routes": routes, "gather": {"const": False}}  # That is of a route.
         return self._named(f"{below}service", table)
 
 

@@ -22,7 +22,7 @@ from sidecar.config.rules.headers import PARAMETER, TOKEN, VALUE
 from sidecar.config.rules.listeners import HOST
 from sidecar.config.rules.names import LABEL, STORE
 from sidecar.config.rules.webhooks import NAME
-from sidecar.config.schema_types import ADDRESS, PROXY, Schema, exact, text
+from sidecar.config.schema_types import ADDRESS, ENDPOINT, LOCAL_ADDRESS, PROXY, Schema, exact, text
 from sidecar.core.section import Section
 from sidecar.downstream.listener import ListenConfig
 from sidecar.layers import pieces
@@ -62,7 +62,7 @@ _LETTER = place.HEADER_NAME.pattern.partition("{")[0]
 _SIGNATURE = text(rf"header:(?:{_LETTER}|\{{n\}}){{1,128}}|(?:{_OTHER_KINDS}):[^\x00]+")
 _PLACE_OR_TEMPLATE = text(rf"{_PLACE['pattern'][1:-1]}|[^\x00]*\{{[^\x00]*")
 
-_DIALECT = ("remaining", "used", "ratio", "state", "load", "level", "near", "limit", "reset", "window_header", "policy")
+_DIALECT = (*hints.SOURCES, "limit", "reset", "window_header", "policy", "resource", "name_header")
 
 FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (Config, "secrets"): {"names": exact(STORE)},
@@ -70,7 +70,9 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (Config, "webhooks"): {"names": exact(NAME)},
     (SidecarSection, "environment"): text(ENVIRONMENT),
     (ListenConfig, "egress"): {"items": ADDRESS, **_SOME},
-    **{(ListenConfig, door): ADDRESS for door in ("admin", "telemetry", "webhooks")},
+    (ListenConfig, "admin"): LOCAL_ADDRESS,
+    (ListenConfig, "telemetry"): ADDRESS,
+    (ListenConfig, "webhooks"): ADDRESS,
     (ListenConfig, "hosts"): {"items": text(HOST)},
     (audit.AuditConfig, "file"): text(r"[^\x00]*[^\x00-\x20][^\x00]*"),
     (audit.AuditConfig, "files_max"): {"minimum": 1, "maximum": audit.FILES_LIMIT},
@@ -83,6 +85,8 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     **{(kind, "mount"): text(vault.PATH) for kind in (vault.Kubernetes, vault.AppRole, vault.Jwt)},
     (aws.AwsStoreConfig, "region"): text(aws.REGION),
     (aws.AwsStoreConfig, "role_arn"): text(aws.ROLE),
+    (aws.AwsStoreConfig, "endpoint_url"): ENDPOINT,
+    (gcp.GcpStoreConfig, "endpoint"): ENDPOINT,
     (gcp.GcpStoreConfig, "project"): text(gcp.PROJECT),
     # Services.
     (ServiceConfig, "provider"): text(presets.NAME),
@@ -103,6 +107,7 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (coalesce.CoalesceConfig, "headers"): {"items": text(coalesce.TOKEN)},
     (coalesce.CoalesceConfig, "waiting_max"): {"minimum": 1},
     (gathering.GatherConfig, "request"): text(gathering.REQUEST),
+    (gathering.GatherConfig, "item"): text(r"[^\x00]*\{(?:id|number)\}[^\x00]*"),
     (gathering.GatherConfig, "separator"): text(gathering.SEPARATOR),
     (gathering.GatherConfig, "answer_items"): text(pieces.PATH),
     (gathering.GatherConfig, "wrap"): _NAMED,
@@ -119,7 +124,7 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (hints.HintsConfig, "near"): _SHARE,
     (hints.HintsConfig, "resource_segments"): {"minimum": 0, "maximum": 8},
     (hints.HintsConfig, "should_retry"): {"items": _HINTED},
-    **{(hints.Dialect, field): _DIM_HEADER for field in (*_DIALECT, "resource", "name_header")},
+    **{(hints.Dialect, field): _DIM_HEADER for field in _DIALECT},
     (hints.Dialect, "dims"): {"maxItems": hints.DIMS_MAX},
     (hints.Dialect, "limit_is"): {"exclusiveMinimum": 0},
     (hints.Signal, "statuses"): _SOME,
@@ -137,6 +142,7 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (login.LoginConfig, "redirect_port"): {"minimum": 0, "maximum": login.PORT_MAX},
     (login.LoginConfig, "redirect_path"): text(login.PATH),
     (login.LoginConfig, "params"): {"properties": dict.fromkeys(sorted(login.OURS), False)},
+    (signing.Hmac, "value"): text(r"[ -~]*\{signature\}[ -~]*"),
     (signing.Hmac, "header"): text(signing.FIELD_NAME),
     (signing.Hmac, "headers"): {"names": exact(signing.FIELD_NAME), "values": text("[ -~]*")},
     (signing.Hmac, "key_id"): text("[ -~]*"),
@@ -159,6 +165,7 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (handshake.HandshakeConfig, "when"): {"names": _PLACE["pattern"]},
     (handshake.HandshakeConfig, "status"): {"minimum": 200, "maximum": 299},
     (handshake.HandshakeConfig, "headers"): {"names": exact(place.HEADER_NAME)},
+    (fetched.FetchedConfig, "url"): text(rf"https:[^\x00]*|{_PLACE['pattern'][1:-1]}"),
     (fetched.FetchedConfig, "hosts"): {"items": text(fetched.HOST), **_SOME},
     (bearer.JwtConfig, "algorithms"): {"items": {"enum": sorted(bearer.ALGORITHMS)}, **_SOME},
 }

@@ -70,9 +70,18 @@ _TOKEN_HOST = rf"(?:{token_url.HOST.pattern}|\[{origin.IPV6.pattern}\])"
 # One `**` at most, as the last segment.
 _RULE = rf"(?:\*|{access.METHOD.pattern}) /(?:\*\*|(?:\*?[!\"$-)+->@-~])*\*?(?:/\*\*)?)"
 
-ADDRESS = text(rf"{address.HOST}:{PORT}|unix:/[^\x00]{{0,{address.UNIX_PATH_MAX - 1}}}")
+_SOCKET = rf"unix:/[^\x00]{{0,{address.UNIX_PATH_MAX - 1}}}"
+_LOOPBACK = (  # An address in brackets may be another one: there are many ways to write this.
+    r"(?:(?:[A-Za-z0-9][A-Za-z0-9.-]*\.)?[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])"
+)
+ADDRESS = text(f"{address.HOST}:{PORT}|{_SOCKET}")
+LOCAL_ADDRESS = text(f"{_LOOPBACK}:{PORT}|{_SOCKET}")
 PROXY = unrepeated(
     _url(_BASE_HOST, "/*", scheme="[Hh][Tt][Tt][Pp]"), 'scheme http, host and port, and no path: "http://proxy:3128"'
+)
+
+ENDPOINT = unrepeated(
+    rf"{_SCHEMES}://[^@/?#\x00]+(?:/[^?#\x00]*)?", "https://<host>, without credentials, query and fragment"
 )
 
 TYPES: dict[type, Schema] = {

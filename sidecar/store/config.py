@@ -65,7 +65,7 @@ class Nodes(str):
         return int(number or 0)
 
 
-_OF = {  # What belongs to some kinds only.
+OF = {  # What belongs to some kinds only.
     "bytes_max": ("memory", "sqlite"),
     "path": ("sqlite",),
     **dict.fromkeys(
@@ -104,7 +104,7 @@ class StoreConfig(Section, kw_only=True):
         found = [
             (name, f'this belongs to kind = {_homes(name)}; this store is of kind = "{self.kind}"')
             for name, default in zip(StoreConfig.__struct_fields__, defaults, strict=True)
-            if name in _OF and not self._has(name) and getattr(self, name) != default
+            if name in OF and not self._has(name) and getattr(self, name) != default
         ]
         if self.bytes_max < ROOM_MIN:
             found.append(("bytes_max", "that holds hardly anything; write 1MiB or more"))
@@ -118,7 +118,7 @@ class StoreConfig(Section, kw_only=True):
 
     def _has(self, name: str) -> bool:
         """Whether a key means something to this store."""
-        return self.kind in _OF[name] or (name in _OF_FILE and self.kind == "valkey" and self.fallback == "sqlite")
+        return self.kind in OF[name] or (name in _OF_FILE and self.kind == "valkey" and self.fallback == "sqlite")
 
     def _valkey_problems(self) -> list[tuple[str, str]]:
         found = []
@@ -142,5 +142,5 @@ class StoreConfig(Section, kw_only=True):
 
 
 def _homes(name: str) -> str:
-    kinds = " or ".join(f'"{kind}"' for kind in _OF[name])
+    kinds = " or ".join(f'"{kind}"' for kind in OF[name])
     return f'{kinds}, or to "valkey" with fallback = "sqlite"' if name in _OF_FILE else kinds

@@ -1,9 +1,9 @@
 """The schema refuses what `sidecar check` refuses, as far as one value tells; and never what it accepts.
 
-Only `sidecar check` knows: what rests on two keys that both have a value (a burst above its rate, a step longer than
-its call, two listeners on one port); names that have to be there (secret stores, the user's own presets, what a
-preset leaves to the service); queries (JMESPath), templates and regular expressions; bounds of what is written with a
-unit; the letters of a host beyond its form, and which headers are the sidecar's own.
+Only `sidecar check` knows: what the values of two keys mean together (a burst above its rate, a step longer than its
+call, two listeners on one port); names that have to be there (secret stores, the user's own presets, what a preset
+leaves to the service); queries (JMESPath), templates and regular expressions; bounds of what is written with a unit;
+the letters of a host beyond its form, and which headers are the sidecar's own.
 """
 
 import ast
@@ -183,6 +183,13 @@ def test_configs_of_other_tests_are_judged_as_by_the_reader(helm: Helm, raw: dic
         assert said is None
 
 
+DYNAMIC = {
+    "kind": "vault", "address": "https://a", "auth": {"method": "token", "token_file": "/t"}, "engine": "dynamic",
+    "kv_version": 2,
+}  # fmt: skip
+OAUTH = {"kind": "oauth2_client_credentials", "token_url": "https://id.example/token", "client_id": "shop"}
+AWS = {"kind": "aws_sigv4", "region": "eu-central-1", "service": "s3"}
+GATHER = {"request": "GET /c?ids={ids}", "answer_items": "results", "id": "id"}
 # (what is put where, what Helm's message names). None takes a key away.
 WRONG: list[tuple[str, Any, str]] = [
     ("srevices", {}, "at '/config': additional properties 'srevices' not allowed"),
@@ -233,6 +240,28 @@ WRONG: list[tuple[str, Any, str]] = [
     ("store.url", "redis://me:secret@a", "at '/config/store/url': value must be"),
     ("listen.egress", ["4000"], "at '/config/listen/egress/0': '4000' does not match pattern"),
     ("listen.telemetry", "0.0.0.0:70000", "at '/config/listen/telemetry': '0.0.0.0:70000' does not match pattern"),
+    ("listen.admin", "0.0.0.0:4001", "at '/config/listen/admin': '0.0.0.0:4001' does not match pattern"),
+    ("store", None, "at '/config': missing property 'store'"),
+    ("store.kind", "memory", "at '/config/store/kind': value must be one of 'sqlite', 'valkey'"),
+    ("store.kind", "valkey", "at '/config/store': missing property 'url'"),
+    ("store.url", "redis://a", "at '/config/store/kind': value must be 'valkey'"),
+    ("secrets.main", DYNAMIC, "at '/config/secrets/main/kv_version': false schema"),
+    ("services.crm.auth", OAUTH, "at '/config/services/crm/auth': missing property 'client_secret'"),
+    ("services.crm.auth", OAUTH | {"client_auth": "none", "client_secret": "files:x"}, "crm/auth/client_secret'"),
+    ("services.crm.auth", AWS, "at '/config/services/crm/auth': missing properties 'access_key', 'secret_key'"),
+    ("services.crm.auth", AWS | {"credentials": "default", "access_key": "files:x"}, "crm/auth/access_key': false"),
+    ("services.crm.api_version", {"value": "2"}, "at '/config/services/crm/api_version': 'oneOf' failed"),
+    ("services.crm.idempotency", {"header": "A", "query": "b"}, "at '/config/services/crm/idempotency/query': false"),
+    ("services.crm.idempotency", {}, "at '/config/services/crm/idempotency': 'anyOf' failed"),
+    ("services.crm.circuit_breaker", {"slow_after": "1s"}, "circuit_breaker': missing property 'slow_rate'"),
+    ("services.crm.queue", {"callback": "http://127.0.0.1/x"}, "crm/queue': missing property 'callback_secret'"),
+    ("services.crm.gather", GATHER, "at '/config/services/crm/gather': value must be false"),
+    (
+        "services.crm.hints",
+        {"dialects": [{"limit": "X"}]},
+        "crm/hints/dialects/0': 'oneOf' failed",
+    ),
+    ("webhooks.stripe.provider", None, "at '/config/webhooks/stripe': missing property 'provider'"),
     ("log.level", "warn", "at '/config/log/level': value must be one of 'debug', 'info', 'warning', 'error'"),
 ]
 

@@ -13,6 +13,14 @@ from sidecar.core.units import Duration
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "none"]
 Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
+# The keys by which the client shows who it is.
+NEEDS: dict[ClientAuth, tuple[str, ...]] = {
+    "client_secret_basic": ("client_id", "client_secret"),
+    "client_secret_post": ("client_id", "client_secret"),
+    "private_key_jwt": ("client_id", "client_key"),
+    "tls_client_auth": ("client_id", "client_certificate", "client_key"),
+    "none": (),
+}
 ASSERTION_LIFE_MAX = 3600.0  # Seconds: Google's limit, and nobody grants more.
 VISIBLE = re.compile(r"[ -~]*")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2.
@@ -70,14 +78,7 @@ class TokenRequest(Section, kw_only=True):
             yield "timeout", "a token request takes seconds; write more than 0 and at most 60s"
 
     def _client_problems(self) -> Iterator[tuple[str, str]]:
-        need: dict[ClientAuth, tuple[str, ...]] = {
-            "client_secret_basic": ("client_id", "client_secret"),
-            "client_secret_post": ("client_id", "client_secret"),
-            "private_key_jwt": ("client_id", "client_key"),
-            "tls_client_auth": ("client_id", "client_certificate", "client_key"),
-            "none": (),
-        }
-        for name in need[self.client_auth]:
+        for name in NEEDS[self.client_auth]:
             if not getattr(self, name):
                 yield name, f'client_auth = "{self.client_auth}" needs it'
         if self.client_auth not in {"client_secret_basic", "client_secret_post"} and self.client_secret is not None:

@@ -18,6 +18,7 @@ BODY_MAX = 1024 * 1024  # The most that `body_max` may be: an answer is held bac
 
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2.
 _DIM = "{dim}"
+SOURCES = ("remaining", "used", "ratio", "state", "load", "level", "near")
 
 ResetAs = Literal["auto", "epoch", "epoch_ms", "delta", "delta_ms"]
 
@@ -57,8 +58,7 @@ class Dialect(Section, kw_only=True):
 
     def sources(self) -> dict[str, str]:
         """Give the sources that are set, with their headers."""
-        fields = ("remaining", "used", "ratio", "state", "load", "level", "near")
-        return {field: header for field in fields if (header := getattr(self, field)) is not None}
+        return {field: header for field in SOURCES if (header := getattr(self, field)) is not None}
 
     def headers(self) -> dict[str, str]:
         """Give every field that names a header."""
