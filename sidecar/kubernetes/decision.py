@@ -16,12 +16,13 @@ from sidecar.kubernetes.review import Request
 
 INJECT = "sidecar.dev/inject"
 NOT_WANTED = {"", "false"}
+MIRROR = "kubernetes.io/config.mirror"  # The kubelet shows by such a pod what it runs from a file of its own.
 _SHOWN_MAX = 63  # Characters of a name that somebody else wrote, in a sentence. More: cut off.
 _KNOWN_MAX = 3  # Names of configs in a sentence. More: `...`.
 
 Result = Literal[
     "injected", "not_a_pod", "own_namespace", "not_asked", "already", "malformed_pod", "unknown_config",
-    "broken_config", "namespace_not_allowed", "host_network", "windows", "plain_in_job", "clash",
+    "broken_config", "namespace_not_allowed", "host_network", "static_pod", "windows", "plain_in_job", "clash",
     "internal",
 ]  # fmt: skip
 
@@ -74,6 +75,8 @@ def _reason(pod: Pod, fragment: Fragment, name: str, namespace: str) -> tuple[Re
     """Say why this pod cannot have this config, if so."""
     if not fragment.may_be_in(namespace):
         return "namespace_not_allowed", f"the config {name} is not for the namespace {namespace}"
+    if MIRROR in (pod.metadata.annotations or {}):
+        return "static_pod", "the kubelet runs static pods from its own files, and this only shows one"
     if pod.is_windows:
         return "windows", "it runs on Linux, and this is a pod for Windows"
     if pod.spec.host_network:

@@ -1,7 +1,7 @@
 """What the API server asks an injector, and what it does with the answer: reviews, fragments, patches applied.
 
-The reviews in tests/kubernetes/reviews are as API servers of 1.29 to 1.34 send them: with defaults filled in, managed
-fields, and the volume of the service account's token. The patches are applied by others' code (jsonpatch).
+The reviews in tests/kubernetes/reviews are composed after what API servers of 1.29 to 1.34 send: with defaults filled
+in, managed fields, and the volume of the service account's token. Others' code (jsonpatch) applies the patches.
 """
 
 import base64
@@ -80,7 +80,7 @@ def _text(name: str) -> str:
     return (REVIEWS / f"{name}.json").read_text()
 
 
-def recorded(name: str) -> Json:
+def review_of(name: str) -> Json:
     """Give a review, to be changed at will."""
     review: Json = json.loads(_text(name))
     return review
@@ -93,7 +93,7 @@ def names() -> list[str]:
 
 def about(pod: object, name: str = "deployment", **request: object) -> Json:
     """Give a review of another pod; keys of the request come in `request`."""
-    review = recorded(name)
+    review = review_of(name)
     review["request"] |= {"object": pod, **request}
     return review
 

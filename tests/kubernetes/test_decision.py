@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.kubernetes.fragment import Fragment
-from tests.kit.admission import INJECT, OWN, STATUS, Json, about, fragment, names, recorded
+from tests.kit.admission import INJECT, OWN, STATUS, Json, about, fragment, names, review_of
 from tests.kubernetes.injected import Asked
 
 # What becomes of each review where the config `shop` is native and for the namespace `shop`.
@@ -32,7 +32,7 @@ RESULTS = {
 TOLD = {"host_network", "windows"}
 
 
-def test_every_review_that_was_recorded_is_told_here() -> None:
+def test_every_review_is_told_here() -> None:
     """None is forgotten."""
     assert names() == sorted(RESULTS)
 
@@ -41,7 +41,7 @@ def test_every_review_that_was_recorded_is_told_here() -> None:
 def test_what_becomes_of_a_pod(name: str) -> None:
     """A patch for those who asked, a warning for those who asked in vain, silence for all others; and a count."""
     asked, result = Asked(), RESULTS[name]
-    response = asked.ask(recorded(name))
+    response = asked.ask(review_of(name))
     assert ("patch" in response) == (result == "injected")
     assert ("warnings" in response) == (result in TOLD)
     assert sum(asked.count(result, config) for config in ("", "shop")) == 1
@@ -49,7 +49,7 @@ def test_what_becomes_of_a_pod(name: str) -> None:
 
 def pod(**changes: Any) -> Json:
     """A Deployment's pod with other annotations, or other keys of its spec."""
-    found: Json = recorded("deployment")["request"]["object"]
+    found: Json = review_of("deployment")["request"]["object"]
     if "annotations" in changes:
         found["metadata"]["annotations"] = changes.pop("annotations")
     found["spec"] |= changes
@@ -78,7 +78,7 @@ def test_a_pod_that_was_injected_is_left_alone() -> None:
     asked = Asked()
     asked.ask(about(pod(annotations={INJECT: "shop", STATUS: "injected"})))
     sidecar = {"name": "sidecar", "image": "mine"}
-    app = recorded("deployment")["request"]["object"]["spec"]["containers"]
+    app = review_of("deployment")["request"]["object"]["spec"]["containers"]
     asked.ask(about(pod(containers=[*app, sidecar])))
     asked.ask(about(pod(initContainers=[sidecar])))
     assert asked.count("already", "shop") == 3
@@ -111,7 +111,7 @@ def test_a_config_that_was_never_good_is_told_as_such() -> None:
     """It is there, so `there is no config` would send people to the wrong place."""
     asked = Asked("shop", other=fragment())
     assert (
-        one_warning(asked.ask(recorded("deployment"))) == "the config shop has problems; the injector's log tells them"
+        one_warning(asked.ask(review_of("deployment"))) == "the config shop has problems; the injector's log tells them"
     )
     assert asked.count("broken_config") == 1
 
@@ -119,7 +119,7 @@ def test_a_config_that_was_never_good_is_told_as_such() -> None:
 def test_a_config_is_for_the_namespace_of_the_request() -> None:
     """Not for the one that the object names, which its author writes."""
     asked = Asked(shop=fragment(namespaces=("shop",)))
-    review = recorded("deployment")
+    review = review_of("deployment")
     review["request"]["namespace"] = "elsewhere"
     told = one_warning(asked.ask(review))
     assert told == "the config shop is not for the namespace elsewhere"
@@ -143,7 +143,7 @@ def test_the_own_namespace_is_left_alone_even_by_a_config_for_all() -> None:
 def test_a_plain_sidecar_is_kept_out_of_a_pod_that_is_to_end(name: str) -> None:
     """It would never end, and its Job neither; a native one ends with the app."""
     asked = Asked(shop=fragment(native=False))
-    assert "never would" in one_warning(asked.ask(recorded(name)))
+    assert "never would" in one_warning(asked.ask(review_of(name)))
     assert asked.count("plain_in_job", "shop") == 1
 
 
@@ -161,6 +161,14 @@ def test_a_pod_without_a_job_that_is_not_started_again_is_to_end_too(policy: str
 def test_a_pod_for_windows_is_known_by_either_field(os: Json) -> None:
     """The image is for Linux."""
     assert "Windows" in one_warning(Asked().ask(about(pod(**os))))
+
+
+def test_a_mirror_of_a_static_pod_is_told_and_left_alone() -> None:
+    """It runs already, without us; and the API server refuses a mirror that names a ConfigMap."""
+    asked = Asked()
+    annotations = {INJECT: "shop", "kubernetes.io/config.mirror": "5f2f9c1d", "kubernetes.io/config.source": "file"}
+    assert "static pods" in one_warning(asked.ask(about(pod(annotations=annotations))))
+    assert asked.count("static_pod", "shop") == 1
 
 
 def test_a_volume_of_the_same_name_is_told() -> None:
@@ -220,7 +228,7 @@ def test_a_fault_of_the_injectors_own_keeps_no_pod_from_starting(monkeypatch: py
 
     monkeypatch.setattr(Fragment, "may_be_in", broken)
     asked = Asked()
-    assert one_warning(asked.ask(recorded("deployment"))) == "the injector failed; its log tells where"
+    assert one_warning(asked.ask(review_of("deployment"))) == "the injector failed; its log tells where"
     assert asked.count("internal") == 1
     assert (asked.lines[0]["msg"], asked.lines[0]["error"]) == ("internal", "RuntimeError")
 
@@ -228,11 +236,11 @@ def test_a_fault_of_the_injectors_own_keeps_no_pod_from_starting(monkeypatch: py
 def test_a_line_tells_whose_pod_it_was() -> None:
     """A pod that a controller makes has no name yet, so it is called by what its name will begin with."""
     asked = Asked()
-    asked.ask(recorded("deployment"))
-    asked.ask(recorded("dry-run"))
-    asked.ask(recorded("not-asked"))
+    asked.ask(review_of("deployment"))
+    asked.ask(review_of("dry-run"))
+    asked.ask(review_of("not-asked"))
     first, second, third = asked.lines
-    pod_name = recorded("deployment")["request"]["object"]["metadata"]["generateName"]
+    pod_name = review_of("deployment")["request"]["object"]["metadata"]["generateName"]
     assert (first["level"], first["msg"], first["config"]) == ("info", "injected", "shop")
     assert (first["namespace"], first["pod"], first["dry_run"]) == ("shop", pod_name, False)
     assert (second["pod"], second["dry_run"]) == ("app", True)

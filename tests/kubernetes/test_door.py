@@ -10,7 +10,7 @@ from sidecar.admin.health import health_app
 from sidecar.core.clock import SystemClock
 from sidecar.kubernetes.door import BODY_MAX, BODY_TIMEOUT, IN_HAND_MAX, Door
 from tests.admin.test_door import until
-from tests.kit.admission import answered, body, recorded
+from tests.kit.admission import answered, body, review_of
 from tests.kit.app import App
 from tests.kit.clock import ManualClock
 from tests.kubernetes.injected import Asked
@@ -47,7 +47,7 @@ async def opened(clock: ManualClock) -> AsyncIterator[Opened]:
 @pytest.mark.parametrize("kind", [JSON, "Content-Type: application/json; charset=utf-8"])
 async def test_a_review_is_answered(opened: Opened, target: str, kind: str) -> None:
     """The API server adds its timeout to the path."""
-    review = recorded("deployment")
+    review = review_of("deployment")
     async with App.to(opened.people.bound) as app:
         for _ in range(2):  # On one connection.
             reply = await app.ask("POST", target, kind, body=body(review))
@@ -83,7 +83,7 @@ async def test_what_is_no_review_is_refused_in_a_sentence(
 async def test_any_other_path_is_not_there(opened: Opened, target: str) -> None:
     """Exact means byte for byte."""
     async with App.to(opened.people.bound) as app:
-        assert (await app.ask("POST", target, JSON, body=body(recorded("pod")))).status == 404
+        assert (await app.ask("POST", target, JSON, body=body(review_of("pod")))).status == 404
 
 
 @pytest.mark.parametrize("target", ["/livez", "/readyz", "/metrics"])
@@ -95,7 +95,7 @@ async def test_probes_and_prometheus_are_answered_at_the_same_door(opened: Opene
 
 async def test_the_largest_review_is_taken_and_a_larger_one_is_not(opened: Opened) -> None:
     """Whether its length is announced or not."""
-    review = recorded("deployment")
+    review = review_of("deployment")
     text = body(review)
     full = text + b" " * (BODY_MAX - len(text))
     async with App.to(opened.people.bound) as app:
@@ -119,22 +119,22 @@ async def test_a_body_that_does_not_come_ends_and_gives_its_room_back(opened: Op
             await app.send(head)
         await until(lambda: opened.clock.pending == len(slow))
         app = await stack.enter_async_context(App.to(opened.people.bound))
-        reply = await app.ask("POST", "/inject", JSON, body=body(recorded("pod")))
+        reply = await app.ask("POST", "/inject", JSON, body=body(review_of("pod")))
         assert (reply.status, reply.value("Retry-After")) == (503, "1")
         await opened.clock.advance(BODY_TIMEOUT)
         for late in slow:
             reply = await late.read_answer("POST")
             assert (reply.status, reply.value("Connection")) == (408, "close")
     async with App.to(opened.people.bound) as app:
-        assert (await app.ask("POST", "/inject", JSON, body=body(recorded("pod")))).status == 200
+        assert (await app.ask("POST", "/inject", JSON, body=body(review_of("pod")))).status == 200
 
 
 async def test_while_it_leaves_each_answer_is_its_connections_last(opened: Opened) -> None:
     """So that the API server connects anew, to a pod that stays; nothing is refused meanwhile."""
     async with App.to(opened.people.bound) as app:
-        assert (await app.ask("POST", "/inject", JSON, body=body(recorded("pod")))).status == 200
+        assert (await app.ask("POST", "/inject", JSON, body=body(review_of("pod")))).status == 200
         opened.door.is_leaving = True
-        reply = await app.ask("POST", "/inject", JSON, body=body(recorded("pod")))
+        reply = await app.ask("POST", "/inject", JSON, body=body(review_of("pod")))
         assert (reply.status, reply.value("Connection")) == (200, "close")
     async with App.to(opened.people.bound) as app:
         reply = await app.ask("GET", "/readyz")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sidecar.kubernetes.review import WARNING_MAX, MalformedReview, answer, read_review
-from tests.kit.admission import body, recorded
+from tests.kit.admission import body, review_of
 
 CANARY = "CANARY"
 
@@ -52,7 +52,7 @@ def test_what_is_no_review_is_told_in_a_sentence(text: bytes, sentence: str) -> 
 )
 def test_what_a_request_must_have_is_told(key: str, value: object, sentence: str) -> None:
     """Without it no answer means anything."""
-    review = recorded("pod")
+    review = review_of("pod")
     review["request"][key] = value
     with pytest.raises(MalformedReview, match="AdmissionReview") as refused:
         read_review(body(review))
@@ -61,7 +61,7 @@ def test_what_a_request_must_have_is_told(key: str, value: object, sentence: str
 
 def test_fields_that_come_with_a_later_kubernetes_do_no_harm() -> None:
     """They are skipped."""
-    review = recorded("pod")
+    review = review_of("pod")
     review["request"]["novelty"] = review["novelty"] = {"a": [1, None]}
     assert read_review(body(review)).namespace == "shop"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.kit.admission import Json, about, body, fragment_data, patched, recorded
+from tests.kit.admission import Json, about, body, fragment_data, patched, review_of
 from tests.kit.app import App
 from tests.kit.certificates import Authority
 from tests.kit.injector import InjectorProcess, injecting
@@ -49,12 +49,12 @@ async def test_pods_get_their_sidecar_and_probes_their_answer(tmp_path: Path) ->
     """A rollout begins: a Deployment's pods, a Job's, one that asks for nothing, one that asks for too much."""
     async with InjectorProcess(tmp_path, SHOP) as injector:
         for name in ("deployment", "job", "statefulset", "init-containers"):
-            review = recorded(name)
+            review = review_of(name)
             pod = patched(review, await injector.ask(review))
             assert pod["spec"]["initContainers"][0] == SHOP["shop"]["container"]
             assert (await injector.ask(about(pod, name))).keys() == {"uid", "allowed"}
-        assert (await injector.ask(recorded("not-asked"))).keys() == {"uid", "allowed"}
-        assert "hostNetwork" in (await injector.ask(recorded("host-network")))["warnings"][0]
+        assert (await injector.ask(review_of("not-asked"))).keys() == {"uid", "allowed"}
+        assert "hostNetwork" in (await injector.ask(review_of("host-network")))["warnings"][0]
         assert (await injector.get("/livez"), await injector.get("/readyz")) == ((200, "alive\n"), (200, "ready\n"))
         for result, config, count in (
             ("injected", "shop", 4), ("already", "shop", 4), ("not_asked", "", 1), ("host_network", "shop", 1)
@@ -71,7 +71,7 @@ async def test_pods_get_their_sidecar_and_probes_their_answer(tmp_path: Path) ->
 async def test_a_certificate_is_renewed_while_it_serves(tmp_path: Path) -> None:
     """cert-manager writes another one: who connects is shown it, and who is connected goes on."""
     async with InjectorProcess(tmp_path, SHOP) as injector:
-        review = recorded("deployment")
+        review = review_of("deployment")
         connection = App.to(f"127.0.0.1:{injector.port}", tls=injector.authority.client())
         async with connection as app:
             assert (await app.ask("POST", "/inject", JSON, body=body(review))).status == 200
@@ -101,7 +101,7 @@ async def test_a_bad_certificate_leaves_the_one_before_in_use(tmp_path: Path) ->
         assert (line["level"], line["source"]) == ("error", "certificate")
         assert "the private key is not that of the certificate" in line["problems"][0]
         assert await injector.metric(series) == 0
-        assert "patch" in await injector.ask(recorded("deployment"))
+        assert "patch" in await injector.ask(review_of("deployment"))
         injector.write_certificate(injector.authority)
         await injector.wait_for_line(loaded("certificate", "shop"), "a good certificate")
         assert await injector.metric(series) == 1
@@ -113,7 +113,7 @@ async def test_a_bad_certificate_leaves_the_one_before_in_use(tmp_path: Path) ->
 async def test_fragments_change_while_it_serves(tmp_path: Path) -> None:
     """A chart is upgraded; a bad fragment leaves its config as it was, and the others change all the same."""
     async with InjectorProcess(tmp_path, SHOP) as injector:
-        review = recorded("deployment")
+        review = review_of("deployment")
         newer = fragment_data()
         newer["container"]["image"] = "registry.example/sidecar:0.2.0"
         injector.write_fragments({"shop": newer, "blog": fragment_data()})
@@ -132,7 +132,7 @@ async def test_fragments_change_while_it_serves(tmp_path: Path) -> None:
         assert _image(patched(review, await injector.ask(review))) == "registry.example/sidecar:0.2.0"
         injector.write_fragments({"blog": newer})
         await injector.wait_for_line(loaded("configs", "blog"), "the last fragments")
-        assert "there is no config 'shop'" in (await injector.ask(recorded("deployment")))["warnings"][0]
+        assert "there is no config 'shop'" in (await injector.ask(review_of("deployment")))["warnings"][0]
         injector.send_signal(signal.SIGTERM)
         await _hurried(injector)
 
@@ -140,7 +140,7 @@ async def test_fragments_change_while_it_serves(tmp_path: Path) -> None:
 async def test_it_serves_on_while_it_leaves_and_answers_what_is_under_way(tmp_path: Path) -> None:
     """SIGTERM: not ready, yet no pod is created without its sidecar meanwhile; the second one ends the waiting."""
     async with InjectorProcess(tmp_path, SHOP) as injector:
-        review = recorded("deployment")
+        review = review_of("deployment")
         text = body(review)
         async with App.to(f"127.0.0.1:{injector.port}", tls=injector.authority.client()) as app:
             head = f"POST /inject HTTP/1.1\r\nHost: x\r\n{JSON}\r\nContent-Length: {len(text)}\r\n\r\n"
@@ -187,7 +187,7 @@ async def test_malformed_and_foreign_peers_do_no_harm(tmp_path: Path) -> None:
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError):
             await asyncio.open_connection("127.0.0.1", injector.port, ssl=old, server_hostname="localhost")
-        assert "patch" in await injector.ask(recorded("pod"))
+        assert "patch" in await injector.ask(review_of("pod"))
         injector.send_signal(signal.SIGTERM)
         await _hurried(injector)
     assert [line for line in injector.lines if line["level"] != "info"] == []
