@@ -75,11 +75,14 @@ class Door:
         except TimeoutError:
             receiver.count("too_slow")
             return Answer(408, [(b"Connection", b"close")])
+        except (ConnectionError, web.RequestPayloadError):  # The vendor hung up, or what it sent is no body.
+            receiver.count("broken_off")
+            return Answer(400, [(b"Connection", b"close")])
         finally:
             self._bodies.give_back(room)
 
     async def _read(self, request: web.Request, bound: int) -> bytes | None:
-        """Give the body; None when it is over the bound. Raises TimeoutError."""
+        """Give the body; None when it is over the bound. Raises TimeoutError, ConnectionError, RequestPayloadError."""
         if not request.body_exists:
             return b""
         if request.content.is_eof():  # It came with its head, as most do: there is nothing to wait for.

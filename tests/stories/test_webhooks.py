@@ -50,6 +50,30 @@ class Hooked(Process):
             return answer
 
 
+@pytest.mark.parametrize(
+    ("framing", "body"), [(b"Content-Length: 100", b"{"), (b"Transfer-Encoding: chunked", b"zz\r\n")]
+)
+async def test_a_vendor_that_breaks_off_is_counted_and_is_no_fault_of_ours(
+    tmp_path: Path, framing: bytes, body: bytes
+) -> None:
+    """It hung up in the middle of a body, or sent what is none; no line blames us, and nothing is stored."""
+    async with Hooked(tmp_path, hook_config(tmp_path, "http://127.0.0.1:9", QUICK)) as sidecar:
+        host, _, port = sidecar.hooks.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = b"POST /stripe HTTP/1.1\r\nHost: hooks.example\r\nExpect: 100-continue\r\n"
+        writer.write(head + framing + b"\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        wanted = 'sidecar_events_total{result="broken_off",webhook="stripe"} 1.0'
+        async with aiohttp.ClientSession() as session, asyncio.timeout(WAIT_MAX):
+            while wanted not in await (await session.get(f"{sidecar.telemetry_url}/metrics")).text():
+                pass
+    assert {line["msg"] for line in sidecar.lines}.isdisjoint({"internal", "event_accepted"})
+
+
 async def test_an_event_reaches_the_app_as_it_came_and_with_one_signature_for_all(tmp_path: Path) -> None:
     """The raw body, the vendor's headers but for its secrets, verified by the reference library; once."""
     body = b'{"type": "invoice.paid",  "data": "\xc3\xa4"}'
