@@ -3,7 +3,7 @@
 import msgspec
 
 from sidecar.config.load import read
-from sidecar.process import FILES_OWN, files_wanted
+from sidecar.process import FILES_OWN, files_wanted, warn
 
 
 def test_the_files_wanted_are_those_of_all_bounds() -> None:
@@ -19,3 +19,21 @@ def test_the_files_wanted_are_those_of_all_bounds() -> None:
     )
     assert files_wanted(config) == FILES_OWN + 100 + 10 + 100
     assert files_wanted(msgspec.structs.replace(config, services={})) == FILES_OWN + 100
+
+
+def test_each_warning_has_a_line_and_is_counted() -> None:
+    """The number is a metric: a line that was written once is seen by nobody a week later."""
+    lines: list[tuple[object, ...]] = []
+    wide = {"a": {"base_url": "https://a.example", "pool": {"connections_max": 10_000_000}}}
+
+    def event(level: str, msg: str, **fields: object) -> None:
+        lines.append((level, msg, *fields))
+
+    assert warn(read({"services": wide}), event) == len(lines)
+    assert ("warning", "files_max_low", "files_max", "wanted") in lines
+    lines.clear()
+    assert (
+        warn(read({"services": {"a": {"base_url": "https://a.example"}}, "sidecar": {"environment": "test"}}), event)
+        == 0
+    )
+    assert lines == []

@@ -102,6 +102,7 @@ TABLE = (
     Row("sidecar_store_used_ratio", "gauge", (), "Share of bytes_max that the store's file uses.", max),
     Row("sidecar_config_generation", "gauge", (), "Number of the loaded configuration, from 1.", max),
     Row("sidecar_config_reload_ok", "gauge", (), "1 when the last configuration read was loaded, 0 when refused.", min),
+    Row("sidecar_config_warnings", "gauge", (), "Things that are questionable in the loaded configuration.", max),
     Row(
         "sidecar_injections_total", "counter", ("config", "result"),
         "Of the injector: pods that it was asked about, by what became of them.",
@@ -114,7 +115,6 @@ TABLE = (
         "sidecar_injector_certificate_expires_at", "gauge", (),
         "Of the injector: Unix time at which the certificate in use ends.", min,
     ),
-    Row("sidecar_config_warnings", "gauge", (), "Things that are questionable in the loaded configuration.", max),
     Row("sidecar_log_lines_dropped_total", "counter", (), "Log lines given up, since stdout was not read."),
     Row("sidecar_audit_records_lost_total", "counter", (), "Audit records given up, since nothing took them."),
     Row("sidecar_build_info", "gauge", ("version", "python"), "Always 1; the labels say what runs.", max),

@@ -389,6 +389,25 @@ async def test_the_metric_tells_for_how_long_a_value_is_unconfirmed(kept: Kept) 
     assert unconfirmed() == [[50.0]]
 
 
+async def test_the_metric_tells_whether_there_is_a_value(kept: Kept) -> None:
+    """From the moment in which somebody wants it; not any more when it is given up, and none once nobody does."""
+
+    def usable() -> list[list[float]]:
+        return list(kept.metrics._watched()["sidecar_secret_usable"].values())
+
+    kept.secrets.hold(KEY)
+    await kept.secrets.refresh()
+    assert usable() == [[0.0]]
+    kept.shelf.values["key"] = (b"first-value", "1")
+    await kept.secrets.refresh()
+    assert usable() == [[1.0]]
+    kept.shelf.has_ended = True
+    await kept.secrets.refresh()
+    assert usable() == [[0.0]]
+    kept.secrets.forget_others(())
+    assert usable() == []
+
+
 async def test_several_fields_of_one_value_are_read_at_once(kept: Kept) -> None:
     """A store on the network is asked once for each path, not once for each reference."""
     kept.shelf.values["key"] = (b'{"api.key":"made-up-value-1","other":"made-up-value-2"}', "1")

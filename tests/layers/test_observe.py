@@ -58,6 +58,7 @@ async def test_a_call_that_is_refused_below_is_observed_too(watched: Watched) ->
     call.status, call.source, call.error_code = 403, "sidecar", "not_allowed"
     call.end(Outcome.REJECTED)
     assert [line["code"] for line in watched.lines()] == ["not_allowed"]
+    assert watched.errors() == {("crm", "internal"): 0, ("crm", "not_allowed"): 1}
     assert watched.observer.in_flight == 0
 
 

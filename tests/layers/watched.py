@@ -38,3 +38,7 @@ class Watched:
     def counted(self) -> dict[tuple[str, ...], int]:
         """Give the counts of calls by their labels."""
         return {labels: counter.value for labels, counter in self._metrics.counters["sidecar_calls_total"].series()}
+
+    def errors(self) -> dict[tuple[str, ...], int]:
+        """Give the counts of errors by service and code."""
+        return {labels: counter.value for labels, counter in self._metrics.counters["sidecar_errors_total"].series()}

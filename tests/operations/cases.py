@@ -17,6 +17,8 @@ BUILD = 'sidecar_build_info{version="1",python="3"}'
 JOBS = 'sidecar_queue_jobs{service="crm",state="%s"}'
 EVENTS = 'sidecar_webhook_events{webhook="orders",state="%s"}'
 
+ASKED = 'sidecar_injections_total{config="%s",result="%s"}'
+
 ONCE_A_MINUTE = "0+1x120"
 
 
@@ -453,5 +455,42 @@ CASES = [
         {},
         "1 audit records of shop/app were lost in ten minutes",
         {"sidecar_audit_records_lost_total": gauge(7)},
+    ),
+    Case(
+        "SidecarNotInjected",
+        {
+            ASKED % ("shop", "clash"): "1 2x120",
+            ASKED.replace("config", 'pod="b",config') % ("shop", "clash"): "_x1 2x120",
+        },
+        0,
+        {"config": "shop", "result": "clash"},
+        "1 pods asked for a sidecar and got none: clash",
+        {
+            ASKED % ("shop", "injected"): ONCE_A_MINUTE,
+            ASKED % ("", "not_asked"): ONCE_A_MINUTE,
+            ASKED % ("shop", "already"): ONCE_A_MINUTE,
+        },
+    ),
+    Case(
+        "SidecarInjectorReloadFailed",
+        {
+            'sidecar_injector_reload_ok{source="configs"}': gauge(0),
+            'sidecar_injector_reload_ok{source="configs",pod="b"}': gauge(1),
+        },
+        0,
+        {"source": "configs"},
+        "the configs of shop/app is refused in 1 pods",
+        {'sidecar_injector_reload_ok{source="certificate"}': "0 0 1x120"},
+    ),
+    Case(
+        "SidecarInjectorCertificateEnding",
+        {
+            "sidecar_injector_certificate_expires_at": gauge(86400 + 600),
+            'sidecar_injector_certificate_expires_at{pod="b"}': gauge(9e9),
+        },
+        0,
+        {},
+        "the certificate of shop/app ends in 1d 0h 0m 0s",
+        {"sidecar_injector_certificate_expires_at": gauge(3 * 86400 + 7200)},
     ),
 ]

@@ -51,7 +51,7 @@ def run(directory: Path, *tests: dict[str, Any]) -> None:
     """Have promtool run these."""
     file = directory / "alerts.test.yaml"
     whole = {
-        "rule_files": [str(ALERTS)],
+        "rule_files": [str(file) for file in ALERTS],
         "evaluation_interval": "1m",
         "tests": [{"interval": "1m", **t} for t in tests],
     }

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FILES = ROOT / "helm" / "sidecar" / "files"
-ALERTS = FILES / "alerts.yaml"
-DASHBOARD = FILES / "dashboard.json"
+ALERTS = [ROOT / "helm" / chart / "files" / "alerts.yaml" for chart in ("sidecar", "injector")]
+DASHBOARD = ROOT / "helm" / "sidecar" / "files" / "dashboard.json"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 
 MISSING = "promtool is not here: `make tools` fetches it where apt is, or install Prometheus"
@@ -32,7 +31,7 @@ def promtool(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
 
 def rules() -> dict[str, dict[str, Any]]:
     """Give every alert by its name."""
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    groups = [group for file in ALERTS for group in yaml.safe_load(file.read_text())["groups"]]
     found = [rule for group in groups for rule in group["rules"]]
     by_name = {rule["alert"]: rule for rule in found}
     assert len(by_name) == len(found), "each alert has a name of its own"

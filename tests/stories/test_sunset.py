@@ -42,3 +42,7 @@ async def test_the_end_of_an_api_is_seen_before_it_comes(tmp_path: Path) -> None
         shown = {"route": "old", "sunset": "2029-11-11T23:59:59Z", "link": "https://vendor.example/v2"}
         assert shown.items() <= line.items()
         assert pod.snapshot()["services"]["vendor"]["notice"] == shown
+        pod._base_path = "/next"
+        pod.write_config()
+        await pod.sidecar.reload()
+        assert "sidecar_deprecation_sunset_at{" not in await metrics(pod)  # Nobody calls what ends any more.
