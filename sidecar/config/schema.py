@@ -25,6 +25,7 @@ from sidecar.core.section import Section
 from sidecar.core.units import Duration
 from sidecar.layers.access import Rule
 from sidecar.layers.service import ServiceConfig, ServiceEntry
+from sidecar.webhooks.presets import webhook_presets
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _INLINE = (str, bool, float)
@@ -213,7 +214,10 @@ def _asks(hint: Any) -> bool:
 
 
 def _of_presets() -> Schema:
-    """Hold services to the presets that are there, where the user has none: a name, and a base URL if it has none."""
+    """Hold services and webhooks to the presets that are there, where the user has none of their own.
+
+    To their names; a service of one without a base URL to its own; and a webhook to one signature.
+    """
     presets = Presets()
     tables = {name: preset for name in presets.names if (preset := presets.get(name)) is not None}
     bare = [name for name, preset in tables.items() if preset.base_url_pattern or "base_url" not in preset.table]
@@ -222,7 +226,17 @@ def _of_presets() -> Schema:
         "if": {"properties": {"provider": {"enum": bare}}, "required": ["provider"]},
         "then": {"required": ["base_url"]},
     }
+    webhook = {
+        "properties": {"provider": {"enum": list(webhook_presets())}},
+        "if": {"required": ["provider"]},
+        "then": {"properties": {"signature": False}},
+    }
     return {
         "if": {"properties": {"sidecar": {"required": ["providers_dir"]}}, "required": ["sidecar"]},
-        "else": {"properties": {"services": {"additionalProperties": service}}},
+        "else": {
+            "properties": {
+                "services": {"additionalProperties": service},
+                "webhooks": {"additionalProperties": webhook},
+            }
+        },
     }

@@ -42,7 +42,6 @@ from sidecar.telemetry.log import LogConfig
 from sidecar.upstream.hints import config as hints
 from sidecar.webhooks import bearer, fetched, handshake, place, scheme
 from sidecar.webhooks import config as webhooks
-from sidecar.webhooks.presets import webhook_presets
 
 _SHARE = {"minimum": 0, "maximum": 1}
 _SHARE_ABOVE_0 = {"exclusiveMinimum": 0, "maximum": 1}
@@ -152,7 +151,7 @@ FIELDS: dict[tuple[type[Section], str], dict[str, Any]] = {
     (signing.GithubApp, "installation_id"): text(signing.NUMBER),
     (signing.GithubApp, "permissions"): {"values": {"enum": list(signing.PERMISSIONS)}},
     # Webhooks.
-    (webhooks.WebhookConfig, "provider"): {"enum": list(webhook_presets())},
+    (webhooks.WebhookConfig, "provider"): text(presets.NAME),
     (webhooks.WebhookConfig, "url"): text(webhooks.URL),
     (webhooks.WebhookConfig, "types"): {"items": text(r"[^\x00-\x1f\x7f]+")},
     (webhooks.WebhookConfig, "deliver_batch"): {"maximum": webhooks.BATCH_MAX},

@@ -106,7 +106,10 @@ PAIRS: dict[type[Section], list[Schema]] = {
         _if(_there("policy"), _there("state")),
         _if(_there("used"), {"anyOf": [_there("limit"), _there("limit_is")]}),
     ],
-    WebhookConfig: [_either("provider", "signature"), _if(_there("deliver_secret"), _there("deliver_to"))],
+    WebhookConfig: [
+        {"if": _there("signature"), "else": _there("provider")},
+        _if(_there("deliver_secret"), _there("deliver_to")),
+    ],
 }
 
 

@@ -31,6 +31,7 @@ from sidecar.config.schema_types import exact
 from sidecar.config.schema_words import of_field
 from sidecar.core.section import Section
 from sidecar.core.units import Duration
+from sidecar.demo import stage
 from sidecar.layers.retry.config import RetryConfig
 from tests.test_docs import BASE, overlaid
 from tests.test_docs import examples as examples_of_docs
@@ -174,6 +175,12 @@ def test_every_example_of_the_docs_is_accepted(helm: Helm) -> None:
     assert {where: said for where, raw in told.items() if (said := helm.refusal(raw)) is not None} == {}
 
 
+def test_the_config_of_the_demo_is_accepted(helm: Helm) -> None:
+    """Its services lie on a preset of the user's own."""
+    text = stage.CONFIG.format(**stage.PORTS, secrets="/run/secrets", open_for="500ms")
+    assert helm.refusal(tomllib.loads(text)) is None
+
+
 @pytest.mark.parametrize("raw", list(configs_in_tests()))
 def test_configs_of_other_tests_are_judged_as_by_the_reader(helm: Helm, raw: dict[str, Any]) -> None:
     """What is accepted there is accepted here."""
@@ -261,6 +268,7 @@ WRONG: list[tuple[str, Any, str]] = [
         {"dialects": [{"limit": "X"}]},
         "crm/hints/dialects/0': 'oneOf' failed",
     ),
+    ("webhooks.stripe.signature", {"signature": ["header:X"]}, "at '/config/webhooks/stripe/signature': false schema"),
     ("webhooks.stripe.provider", None, "at '/config/webhooks/stripe': missing property 'provider'"),
     ("log.level", "warn", "at '/config/log/level': value must be one of 'debug', 'info', 'warning', 'error'"),
 ]
@@ -317,9 +325,10 @@ def test_a_preset_may_give_what_is_required(helm: Helm) -> None:
 
 def test_presets_of_the_users_own_may_have_any_name(helm: Helm) -> None:
     """Their files are not here to be looked at."""
-    raw = changed(tomllib.loads(GOOD), "services.shop.provider", "our_erp")
-    assert helm.refusal(raw) is not None
-    assert helm.refusal(changed(raw, "sidecar.providers_dir", "providers")) is None
+    for path in ("services.shop.provider", "webhooks.stripe.provider"):
+        raw = changed(tomllib.loads(GOOD), path, "our_erp")
+        assert helm.refusal(raw) is not None
+        assert helm.refusal(changed(raw, "sidecar.providers_dir", "providers")) is None
 
 
 def test_a_type_that_is_not_known_is_not_passed_over() -> None:
