@@ -31,9 +31,9 @@ handed over by `app.py`.
                   progress.py telling.py (what came of the items) together.py
     webhooks/     calls from the vendor: incoming.py (the verifier) message.py scheme.py (how a vendor signs, as data)
                   presets.py place.py reading.py signed.py key.py bearer.py fetched.py handshake.py
-                  door.py receiver.py (one webhook) verifying.py keys.py config.py target.py event.py (what is
-                  stored) webhooks.py (all of them) delivery.py failing.py taker.py (the app) batching.py fetching.py
-                  resource.py events.py (for people)
+                  door.py receiver.py (one webhook) verifying.py keys.py config.py target.py
+                  event.py (what is stored) webhooks.py (all of them) delivery.py failing.py taker.py (the app)
+                  batching.py fetching.py resource.py events.py (for people)
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
                   jobs.py events.py
     kubernetes/   the injector: review.py (what the API server asks) pod.py fragment.py (what is added) directory.py
@@ -65,7 +65,7 @@ handed over by `app.py`.
     auth/         how a call becomes entitled: schemes.py credential.py previous.py pool.py app_token.py
                   network.py
       secrets/    where stored material is read: store.py (the protocol) opening.py file.py document.py held.py (kept
-                  current) known.py (masked) pace.py
+                  current) known.py (masked) pace.py learning.py (what a vendor chose)
         vault/    config.py store.py (key-value) dynamic.py leased.py login.py lease.py http.py answers.py
         aws/      config.py store.py client.py failures.py
         gcp/      config.py store.py login.py http.py answers.py crc32c.py

@@ -11,6 +11,7 @@ from sidecar.auth.oauth.config import RefreshToken
 from sidecar.auth.oauth.pace import Paces
 from sidecar.auth.secrets.held import HeldSecrets
 from sidecar.auth.secrets.known import forgetting_late
+from sidecar.auth.secrets.learning import Learning
 from sidecar.auth.secrets.opening import open_store
 from sidecar.auth.secrets.store import SecretStore
 from sidecar.config.changes import FileMark, Fingerprint, authorities, ca_files
@@ -132,14 +133,13 @@ class Generation:
 
     def hooks(self) -> dict[str, HookSpec]:
         """Give the webhooks, and what verifies and signs them."""
-        hold = self.shared.secrets.hold
-        return {
-            name: HookSpec(
-                config, verifier_of(config), tuple(hold(secret) for secret in config.secrets),
-                None if config.deliver_secret is None else hold(config.deliver_secret),
-            )
-            for name, config in self.config.webhooks.items()
-        }  # fmt: skip
+        secrets, found = self.shared.secrets, {}
+        for name, config in self.config.webhooks.items():
+            own = tuple(secrets.hold(secret) for secret in config.secrets)
+            deliver = None if config.deliver_secret is None else secrets.hold(config.deliver_secret)
+            learning = Learning(own, secrets.store, secrets.hurry) if config.secret_from_handshake else None
+            found[name] = HookSpec(config, verifier_of(config), own, deliver, learning)
+        return found
 
     def start(self, previous: "Generation | None") -> None:
         """Fetch ahead what first calls would wait for; the secrets have been read."""

@@ -20,6 +20,9 @@ class WebhookConfig(Section, kw_only=True):
     signature: Scheme | None = None  # How it is signed, where there is no preset.
     settings: dict[str, str] = {}  # What the form asks for and is no secret, such as PayPal's webhook_id.
     secret: SecretRef | tuple[SecretRef, ...] = ()  # With which it is verified; several while it rotates.
+    secret_from_handshake: bool = (
+        False  # The vendor's first handshake brings it: it is put there, where nothing is yet.
+    )
     url: str | None = None  # Under which the vendor calls, where it signs that; else as the request says.
     types: tuple[str, ...] = ()  # Of events, such as "invoice.*"; others are acknowledged and dropped. Empty: all.
     deliver_to: Target | None = None  # Of the app. Absent: it fetches its events, GET /_sidecar/events/{name}.

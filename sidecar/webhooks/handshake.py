@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from sidecar.auth.signing.template import Template
+from sidecar.core.secret import Secret
 from sidecar.core.section import Section
 from sidecar.webhooks.key import Key
 from sidecar.webhooks.message import Handshake
@@ -33,6 +34,7 @@ class HandshakeConfig(Section, kw_only=True):
     body: str = ""
     fields: dict[str, str] = {}  # Instead of `body`: an object of JSON.
     headers: dict[str, str] = {}
+    secret: str | None = None  # A place: the vendor sends the secret there with which it signs from now on.
 
     def problems(self) -> list[tuple[str, str]]:
         """Say what cannot be meant."""
@@ -43,7 +45,8 @@ class HandshakeConfig(Section, kw_only=True):
         found = []
         if not self.signed and any(not self.when.get(place, "").startswith("/") for place in answer.keyed):
             found.append(("when", "whoever asks gets a signature of what {mac:..} names; say what it may look like"))
-        if not self.signed and any(place.is_in_body for place in answer.places):
+        bodies = [place.text for place in answer.places if place.is_in_body and place.text != self.secret]
+        if not self.signed and bodies:
             found.append(("signed", "what nobody signed is not parsed; look at headers and the query"))
         if self.method == "POST" and not self.when:
             found.append(("when", "every event would be taken for this handshake, and none delivered; say which it is"))
@@ -68,6 +71,7 @@ class Answer:
         self._body = self._filler(config.body)
         self._fields = {name: self._filler(text) for name, text in config.fields.items()}
         self._headers = [(name.encode(), self._filler(text)) for name, text in config.headers.items()]
+        self._secret = None if config.secret is None else self._place(config.secret)
 
     def to(self, reading: Reading, key: Key | None) -> Handshake | None:
         """Give the answer; None when the message is not this handshake."""
@@ -87,6 +91,11 @@ class Answer:
         # What is sent back came from outside: no browser may take it for a page.
         own = [(b"Content-Type", kind.encode()), (b"X-Content-Type-Options", b"nosniff")]
         return Handshake(self.config.status, own + [(name, value or b"") for name, value in headers], body)
+
+    def secret(self, reading: Reading) -> Secret | None:
+        """Give the secret that a message brings which is this handshake."""
+        value = None if self._secret is None else reading.get(self._secret)
+        return None if value is None else Secret(value, "")
 
     def _place(self, text: str) -> Place:
         place = Place(text)

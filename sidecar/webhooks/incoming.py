@@ -6,7 +6,7 @@ in the body. A scheme whose signature itself stands in the body has it parsed fi
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sidecar.upstream.hints.times import VALUE_MAX, read_http_date, read_iso
 from sidecar.webhooks.bearer import Bearer
@@ -73,7 +73,7 @@ class Verifier:
         if self._fetched is None:
             return None
         reading = Reading(incoming)
-        if self._greeting(self._first, reading, None) is not None:
+        if _greeting(self._first, reading, None) is not None:
             return None
         if not self._candidates(reading):
             raise NotVerified("there is no signature")
@@ -84,20 +84,25 @@ class Verifier:
     ) -> Verified:
         """Say what a webhook is. `keys` are what was fetched, by URL. Raises NotVerified."""
         reading = Reading(incoming)
-        if self._first and (greeting := self._greeting(self._first, reading, self._any_key(secrets))) is not None:
-            return Verified(None, None, None, greeting)
+        if self._first and (greeted := _greeting(self._first, reading, self._any_key(secrets))) is not None:
+            return greeted
         if incoming.method not in self.methods:
             raise NotVerified("this comes by another method than the vendor's webhooks")
         key = self._vouched(reading, secrets, now, keys)
         sent_at = self._time(reading, now)
-        greeting = self._greeting(self._later, reading, key)
-        if incoming.method != "POST" and greeting is None:
+        greeted = _greeting(self._later, reading, key)
+        if incoming.method != "POST" and greeted is None:
             raise NotVerified("only handshakes come by this method")
         own_id = _name(reading, self._id)
         if own_id is None and self._scheme.repeats:
             # To the second: what the vendor sends again within it is still known.
             own_id = f"{now:.0f}-{hashlib.sha256(incoming.body).hexdigest()[:32]}"
-        return Verified(own_id, _name(reading, self._type), sent_at, greeting)
+        handshake = None if greeted is None else greeted.handshake
+        return Verified(own_id, _name(reading, self._type), sent_at, handshake)
+
+    def greeted(self, incoming: Incoming) -> Verified | None:
+        """Say what a handshake is that needs no secret; None when it is none. Raises NotVerified."""
+        return _greeting(self._first, Reading(incoming), None)
 
     def _vouched(self, reading: Reading, secrets: Sequence[bytes], now: float, keys: Mapping[str, bytes]) -> Key | None:
         """Find the key that has signed. Raises NotVerified."""
@@ -210,10 +215,13 @@ class Verifier:
             raise NotVerified(f"it was signed {abs(age):.0f} s {'ago' if age > 0 else 'ahead'}, over {tolerance}")
         return sent_at
 
-    @staticmethod
-    def _greeting(answers: Sequence[Answer], reading: Reading, key: Key | None) -> Handshake | None:
-        found: Iterator[Handshake | None] = (answer.to(reading, key) for answer in answers)
-        return next((greeting for greeting in found if greeting is not None), None)
+
+def _greeting(answers: Sequence[Answer], reading: Reading, key: Key | None) -> Verified | None:
+    for answer in answers:
+        greeting = answer.to(reading, key)
+        if greeting is not None:
+            return Verified(None, None, None, greeting, answer.secret(reading))
+    return None
 
 
 def _is_hash(reading: Reading, place: Place) -> bool:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sidecar.core.body import Headers
 from sidecar.core.headers import find_all
+from sidecar.core.secret import Secret
 
 
 class Incoming(NamedTuple):
@@ -34,6 +35,7 @@ class Verified(NamedTuple):
     type: str | None
     sent_at: float | None  # Unix seconds.
     handshake: Handshake | None = None
+    secret: Secret | None = None  # That came with the handshake.
 
 
 class NotVerified(Exception):

@@ -13,19 +13,25 @@ from typing import NamedTuple
 import msgspec
 
 from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.learning import Learning, NotKept
 from sidecar.core.body import Headers
 from sidecar.core.clock import Clock
+from sidecar.core.secret import Secret
 from sidecar.store.backlog import Backlog, Bounds, NewEntry
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.hints.expression import Expression
 from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.event import Head, encode, head_of, headers_of, id_in_conflict, id_of, key_of, line_of
-from sidecar.webhooks.incoming import Incoming, NotVerified, Verified, Verifier
+from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.keys import Keys, KeyUnavailable
 from sidecar.webhooks.verifying import revealed
 
 RETRY_AFTER = 5  # Seconds that a vendor is told to wait whose event cannot be stored now.
+NOT_LEARNT = (
+    "it came with the handshake and is not kept; put it where `secret` leads to, as the vendor's API or page shows it, "
+    "or write secret_from_handshake = true and have the vendor send it again"
+)
 DUPLICATE, CONFLICT, ACCEPTED = "duplicate", "conflict", "accepted"
 
 
@@ -44,6 +50,7 @@ class HookSpec(NamedTuple):
     verifier: Verifier
     secrets: tuple[Held, ...]
     deliver_secret: Held | None
+    learning: Learning | None = None  # Where a secret goes that comes with a handshake.
 
 
 class Receiver:
@@ -81,21 +88,16 @@ class Receiver:
     async def receive(self, incoming: Incoming, request_id: str) -> Answer:
         """Take one request, whose body is in hand."""
         secrets = revealed(self._spec.secrets)
-        if not secrets and self._spec.secrets:
-            return self._not_now("unavailable", "none of its secrets could be read", request_id)
         try:
-            verifier = self._spec.verifier
-            url = verifier.needs(incoming)
-            keys = {} if url is None else {url: await self._keys.get(url)}
-            verified = verifier.verify(incoming, secrets, self._clock.wall(), keys)
+            verified = await self._verify(incoming, secrets)
         except NotVerified as reason:
             return self._refused(str(reason), request_id)
         except KeyUnavailable as reason:
             return self._not_now("unavailable", str(reason), request_id)
+        if verified is None:
+            return self._not_now("unavailable", "none of its secrets could be read", request_id)
         if verified.handshake is not None:
-            self.count("handshake")
-            self._tell("info", "event_handshake", webhook=self._name, request_id=request_id)
-            return Answer(*verified.handshake)
+            return await self._greet(verified.handshake, verified.secret, request_id)
         if not self._is_wanted(verified.type):
             self.count("filtered")
             return Answer(200)
@@ -111,6 +113,31 @@ class Receiver:
         if result != DUPLICATE:
             self._wake()
         return Answer(200)
+
+    async def _verify(self, incoming: Incoming, secrets: list[bytes]) -> Verified | None:
+        """Say what it is; None when no secret is there that says it. Raises NotVerified, KeyUnavailable."""
+        verifier = self._spec.verifier
+        if not secrets and self._spec.secrets:
+            return verifier.greeted(incoming)
+        url = verifier.needs(incoming)
+        keys = {} if url is None else {url: await self._keys.get(url)}
+        return verifier.verify(incoming, secrets, self._clock.wall(), keys)
+
+    async def _greet(self, handshake: Handshake, secret: Secret | None, request_id: str) -> Answer:
+        """Answer a handshake, once the secret that it brings is kept, if it shall be."""
+        level, told = "info", {}
+        if secret is not None and self._spec.learning is None:
+            level, told = "warning", {"secret": NOT_LEARNT}
+        elif secret is not None and self._spec.learning is not None:
+            try:
+                told = {"secret": f"kept at {await self._spec.learning.keep(secret)}"}
+            except NotKept as reason:
+                if reason.is_final:
+                    return self._refused(str(reason), request_id)
+                return self._not_now("unavailable", str(reason), request_id)
+        self.count("handshake")
+        self._tell(level, "event_handshake", webhook=self._name, request_id=request_id, **told)
+        return Answer(*handshake)
 
     async def _store(
         self, incoming: Incoming, verified: Verified, secrets: list[bytes], request_id: str

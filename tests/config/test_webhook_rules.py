@@ -35,6 +35,7 @@ def problems(webhook: str, base: str = BASE, name: str = "stripe") -> list[str]:
         GOOD + 'url = "https://hooks.example.com/stripe"',
         'provider = "google-pubsub"\nsettings = { audience = "https://hooks.example.com" }',
         'secret = "files:a"\nsignature = { signature = ["header:X-Sig"] }',
+        'provider = "asana"\nsecret = "files:a"\nsecret_from_handshake = true',
     ],
 )
 def test_what_is_right_is_accepted(webhook: str) -> None:
@@ -53,6 +54,7 @@ def test_what_is_right_is_accepted(webhook: str) -> None:
         ('provider = "google-pubsub"', "provider", "these settings are missing: audience"),
         (GOOD + 'signature = { signature = ["header:X"] }', "signature", "the same thing twice"),
         ('secret = "files:a"\nsignature = { signed = "{body}" }', "signature.signature", "required"),
+        (GOOD + "secret_from_handshake = true", "secret_from_handshake", "Asana's does"),
         (GOOD + 'deliver_to = "https://app.example/hooks"', "deliver_to", "of the app in this pod"),
         (GOOD + 'deliver_to = "unix:run/app.sock"', "deliver_to", "absolute path"),
         (GOOD + 'deliver_to = "unix:"', "deliver_to", "absolute path"),

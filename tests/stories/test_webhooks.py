@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hmac
 import json
 import subprocess
 import sys
@@ -117,6 +118,35 @@ async def test_a_compressed_body_is_verified_and_delivered_as_it_came(tmp_path: 
         await app.until(lambda: bool(app.got), "the event")
         assert app.got[0].headers["Content-Encoding"] == "gzip"
         assert app.got[0].body == b'{"n": 1}', "the app's own server unpacked it"
+
+
+async def test_a_secret_that_the_vendor_chooses_is_learnt_and_events_verify_with_it(tmp_path: Path) -> None:
+    """Asana's handshake; a hostile one after it changes nothing; the next process reads the secret where it was put."""
+    secret, hostile, body = "5ec4e7" * 10, "0bad" * 16, b'{"events": []}'
+    async with Taking() as app:
+        config = hook_config(tmp_path, app.url, f"{QUICK}\nsecret_from_handshake = true")
+        config = config.replace("standard-webhooks", "asana").replace("files:vendor", "files:learnt")
+        for number in range(2):
+            async with Hooked(tmp_path, config) as sidecar, aiohttp.ClientSession() as vendor:
+
+                async def post(headers: dict[str, str], body: bytes = b"") -> tuple[int, str]:
+                    async with vendor.post(f"http://{sidecar.hooks}/stripe", data=body, headers=headers) as answer:
+                        return answer.status, answer.headers.get("X-Hook-Secret", "")
+
+                if not number:
+                    assert await post({"X-Hook-Secret": secret}) == (200, secret)
+                assert await post({"X-Hook-Secret": hostile}) == (401, "")
+                event = body + b" " * number
+                signature = hmac.new(secret.encode(), event, "sha256").hexdigest()
+                async with asyncio.timeout(WAIT_MAX):
+                    while (await post({"X-Hook-Signature": signature}, event))[0] == 503:  # Until it was read.
+                        assert not number
+                forged = hmac.new(hostile.encode(), event, "sha256").hexdigest()
+                assert await post({"X-Hook-Signature": forged}, event) == (401, "")
+                await app.until(lambda: len(app.got) == number + 1, "the event")  # noqa: B023
+            assert secret not in str(sidecar.lines)
+            assert hostile not in str(sidecar.lines)
+    assert (tmp_path / "secrets" / "learnt").read_text() == secret
 
 
 async def test_an_app_that_was_down_gets_everything_in_order(tmp_path: Path) -> None:

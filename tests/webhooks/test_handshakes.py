@@ -12,7 +12,7 @@ import pytest
 from sidecar.core.body import Headers
 from sidecar.webhooks.handshake import ECHO_MAX
 from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verifier
-from sidecar.webhooks.presets import preset
+from sidecar.webhooks.presets import preset, webhook_presets
 from tests.kit.senders import NOW, SENDERS, URL
 
 NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
@@ -97,6 +97,25 @@ def test_asana_gets_its_secret_back() -> None:
     assert signed("asana", b'{"events":[]}', X_Hook_Secret="b537") is None
     with pytest.raises(NotVerified):
         unsigned("asana", "POST", URL, [(b"X-Hook-Secret", b"a\r\nSet-Cookie: b")])
+
+
+def test_asana_and_notion_bring_their_secrets_and_no_other_vendor_does() -> None:
+    """What they bring shows in no repr; what is signed brings none."""
+    found = {name for name in webhook_presets() if any(each.secret for each in preset(name).handshakes)}
+    assert found == {"asana", "notion"}
+    for name, headers, body in (
+        ("asana", [(b"X-Hook-Secret", b"canary-1")], b""),
+        ("notion", [], b'{"verification_token": "canary-1"}'),
+    ):
+        verifier = Verifier(preset(name))
+        greeted = verifier.greeted(Incoming("POST", "https://x/", headers, body))
+        assert greeted is not None
+        assert greeted.secret is not None
+        assert greeted.secret.reveal() == b"canary-1"
+        assert "canary" not in repr(greeted.secret)
+        assert verifier.greeted(Incoming("POST", "https://x/", [], b'{"type": "x"}')) is None
+    signed = [(b"X-Notion-Signature", b"sha256=00")]
+    assert Verifier(preset("notion")).greeted(Incoming("POST", "https://x/", signed, body)) is None
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 import asyncio
 import hmac
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidecar.auth.secrets.file import FileStore, FileStoreConfig
 from sidecar.auth.secrets.held import Held
+from sidecar.auth.secrets.learning import Learning
 from sidecar.core.secret import Secret, SecretRef
 from sidecar.core.units import Size
 from sidecar.store.base import StoreDown
@@ -154,6 +157,56 @@ async def test_a_conflict_is_known_without_its_id_too() -> None:
         await it.take(name, body)
     assert len(await it.entries()) == 2
     assert (it.counted("conflict"), it.counted("duplicate")) == (1, 3)
+
+
+class FromAsana(Receiving):
+    """Whose secret comes with the handshake."""
+
+    def __init__(self, folder: Path, *, may_learn: bool = True) -> None:
+        super().__init__(secrets=(None,), section={"provider": "asana"})
+        self.store_of_secrets = FileStore(FileStoreConfig(path=str(folder)))
+        spec = self.receiver._spec
+        learning = Learning(spec.secrets, lambda _: self.store_of_secrets, lambda _: None) if may_learn else None
+        self.receiver._spec = spec._replace(learning=learning)
+
+    async def greet(self, secret: str) -> tuple[int, list[str]]:
+        """Send a handshake; give the status, and what comes back in the header."""
+        answer = await self.receiver.receive(
+            Incoming("POST", "https://x/stripe", [(b"X-Hook-Secret", secret.encode())], b""), "r-1"
+        )
+        return answer.status, [value.decode() for name, value in answer.headers if name == b"X-Hook-Secret"]
+
+
+async def test_a_secret_is_learnt_from_the_first_handshake_and_from_no_other(tmp_path: Path) -> None:
+    """Before any secret is there the handshake is answered and an event is a 503; nothing of the secret is told."""
+    it, secret, other = FromAsana(tmp_path), "5ec4e7" * 8, "0bad" * 12
+    event = Incoming("POST", "https://x/stripe", [(b"X-Hook-Signature", b"00")], b"{}")
+    assert (await it.receiver.receive(event, "r-1")).status == 503
+    assert await it.greet(secret) == (200, [secret])
+    assert (tmp_path / "x").read_text() == secret
+    assert await it.greet(other) == (401, [])
+    assert await it.greet(secret) == (200, [secret])
+    assert (it.counted("handshake"), it.counted("refused")) == (2, 1)
+    assert [line.get("secret") for line in it.told if line["msg"] == "event_handshake"] == ["kept at files:x"] * 2
+    assert secret not in str(it.told)
+    assert other not in str(it.told)
+
+
+async def test_a_secret_that_nobody_asked_to_learn_is_sent_back_and_said_not_to_be_kept(tmp_path: Path) -> None:
+    """The line says what to write."""
+    it = FromAsana(tmp_path, may_learn=False)
+    assert await it.greet("5ec4e7") == (200, ["5ec4e7"])
+    [line] = it.told
+    assert (line["level"], line["msg"]) == ("warning", "event_handshake")
+    assert "secret_from_handshake = true" in line["secret"]
+    assert not (tmp_path / "x").exists()
+
+
+async def test_a_secret_that_cannot_be_kept_is_no_handshake(tmp_path: Path) -> None:
+    """The vendor's webhook is not made, since nothing of it could be verified."""
+    it = FromAsana(tmp_path / "none")
+    assert await it.greet("5ec4e7") == (503, [])
+    assert "could not be written to files:x" in it.told[0]["error"]
 
 
 def test_only_ids_that_can_be_left_out_cost_a_second_one() -> None:
