@@ -54,6 +54,40 @@ class Mac:
         return _is_among(self.sign(text), signatures)
 
 
+class Hash:
+    """A plain hash of the secret and the text behind it.
+
+    Whoever has one signature can go on with the hash where it ended, behind the bytes that end every hashed text, and
+    so sign a longer text without the secret. Such bytes in a text are looked for, and what has them is refused.
+    """
+
+    __slots__ = ("_encode", "_key")
+
+    def __init__(self, key: bytes, encoding: str) -> None:
+        self._key = key
+        self._encode = _ENCODE[encoding]
+
+    def sign(self, text: bytes) -> None:  # noqa: ARG002 - what is hashed for whoever asks could be lengthened
+        """Give nothing."""
+        return
+
+    def has_signed(self, text: bytes, signatures: Sequence[bytes]) -> bool:
+        """Compare with every signature, in constant time each."""
+        expected = self._encode(hashlib.sha256(self._key + text).digest())
+        return _is_among(expected, signatures) and not self._is_lengthened(text)
+
+    def _is_lengthened(self, text: bytes) -> bool:
+        """Whether the text holds, somewhere, what SHA-256 puts behind a text that ends there (RFC 6234 section 4.1)."""
+        at = text.find(_PADDING)
+        while at >= 0:
+            hashed = len(self._key) + at
+            end = b"\x80" + bytes((55 - hashed) % 64) + (8 * hashed).to_bytes(8, "big")
+            if text.startswith(end, at):
+                return True
+            at = text.find(_PADDING, at + 1)
+        return False
+
+
 class Token:
     """A shared value that the vendor sends as it is: it covers nothing."""
 
@@ -97,6 +131,7 @@ class Public:
         return False
 
 
+_PADDING = b"\x80" + bytes(4)  # What the end of every hashed text begins with: none of ours has 512 MiB.
 _TRIES_MAX = 4  # Signatures by public key in one message. Further ones are not looked at; vendors send one.
 _ENCODE: dict[str, Callable[[bytes], bytes]] = {"hex": binascii.hexlify, "base64": base64.b64encode, "plain": bytes}
 
@@ -139,6 +174,8 @@ def key_of(secret: bytes, algorithm: str, encoding: str, form: str) -> Key:
         if not key:
             raise ValueError("a secret is empty")
         return Mac(key, algorithm.removeprefix("hmac-"), encoding)
+    if algorithm == "sha256":
+        return Hash(secret_bytes(secret, form), encoding)
     if algorithm == "token":
         return Token(secret_bytes(secret, form), encoding)
     raw = secret if secret.lstrip().startswith(b"-----BEGIN") else secret_bytes(secret, form)

@@ -14,7 +14,7 @@ from sidecar.webhooks.signed import WHOLE, Text
 
 Unit = Literal["s", "ms", "rfc3339", "http_date"]
 Algorithm = Literal[
-    "hmac-sha256", "hmac-sha1", "hmac-sha512", "ed25519", "ecdsa-p256", "rsa-sha256", "jwt", "token"
+    "hmac-sha256", "hmac-sha1", "hmac-sha512", "sha256", "ed25519", "ecdsa-p256", "rsa-sha256", "jwt", "token"
 ]  # fmt: skip
 
 

@@ -173,6 +173,17 @@ def hubspot(body: bytes, at: float) -> Sent:
     return Sent(post(headers, body), b"It's a Secret", b"another", signature=b"x-hubspot-signature-v3")
 
 
+def plain_hash(text: bytes = b"") -> Callable[[bytes, float], Sent]:
+    """Hash the secret and the body, and what stands between them."""
+
+    def send(body: bytes, at: float) -> Sent:
+        header = b"X-HubSpot-Signature"
+        signature = hashlib.sha256(b"It's a Secret" + text + body).hexdigest().encode()
+        return Sent(post([(header, signature)], body), b"It's a Secret", b"another", signature=header.lower())
+
+    return send
+
+
 def square(body: bytes, at: float) -> Sent:
     """Sign URL and body."""
     header = b"x-square-hmacsha256-signature"
@@ -364,6 +375,8 @@ SENDERS: dict[str, Callable[[bytes, float], Sent]] = {
     "google": token("X-Goog-Channel-Token"),
     "google-pubsub": google_pubsub,
     "hubspot": hubspot,
+    "hubspot-v1": plain_hash(),
+    "hubspot-v2": plain_hash(b"POST" + URL.encode()),
     "intercom": of_body("X-Hub-Signature", "sha1=", "hex", "sha1"),
     "klaviyo": of_time("Klaviyo-Signature", "BT", "", "Klaviyo-Timestamp", write=http_date),
     "linear": linear,

@@ -1,6 +1,7 @@
 """Keys: what is no key is told without it; what is fetched comes from the vendor's hosts alone, and is valid now."""
 
 import base64
+import hashlib
 import hmac
 import json
 import traceback
@@ -15,9 +16,28 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from sidecar.webhooks.incoming import KEYS_MAX, Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.key import _SMALL, SIGNATURES_MAX, key_of
 from sidecar.webhooks.presets import preset, scheme_of
-from tests.kit.senders import EC, GOOGLE_CERTS, NOW, PAYPAL_CERT, SENDERS, SNS_CERT, certificate
+from tests.kit.lengthening import lengthened
+from tests.kit.senders import EC, GOOGLE_CERTS, NOW, PAYPAL_CERT, SENDERS, SNS_CERT, URL, certificate
 
 DAY = 86400.0
+
+
+@pytest.mark.parametrize("name", ["hubspot-v1", "hubspot-v2"])
+@pytest.mark.parametrize("size", [0, 1, 41, 42, 43, 54, 55, 56, 63, 64, 1000])
+def test_nothing_can_be_put_behind_a_text_that_was_hashed(name: str, size: int) -> None:
+    """The hash of the longer text is right, as whoever knows no secret can make it, and it is refused."""
+    body = b"x" * size
+    sent, text = SENDERS[name](body, NOW), {"hubspot-v1": b"", "hubspot-v2": b"POST" + URL.encode()}[name]
+    [signature] = sent.incoming.values(sent.signature)
+    more, forged = lengthened(bytes.fromhex(signature.decode()), len(sent.secret + text + body), b'{"all": "mine"}')
+    assert hashlib.sha256(sent.secret + text + body + more).digest() == forged, "the attack is right"
+    verifier = Verifier(preset(name))
+    incoming = sent.incoming._replace(body=body + more, headers=[(sent.signature, forged.hex().encode())])
+    with pytest.raises(NotVerified):
+        verifier.verify(incoming, [sent.secret], NOW)
+    verifier.verify(sent.incoming, [sent.secret], NOW)
+    other = SENDERS[name](b"\x80" + bytes(70) + body, NOW)  # No such end: its length is another.
+    verifier.verify(other.incoming, [other.secret], NOW)
 
 
 def paypal(url: str | None = None) -> tuple[Verifier, Incoming]:

@@ -221,6 +221,20 @@ def test_adyen_signs_fields_of_each_item() -> None:
             1693657560,
             "https://www.example.com/webhook_uri",
         ),
+        *(
+            (
+                f"hubspot-{version}",
+                "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy",
+                {"X-HubSpot-Signature": signature, "X-HubSpot-Signature-Version": version},
+                "{'example_field':'example_value'}",
+                0,
+                "https://www.example.com/webhook_uri",
+            )
+            for version, signature in (
+                ("v1", "69fc6631a867edd4f9e9e627fc5c1148e3fbdd8b21837b6d2b8901c1fa57f750"),
+                ("v2", "4fe4e3a7d3cf09db53be39d0a58130e2aaba074ec123a9e355b876a689a1c383"),
+            )
+        ),
         (
             "square",
             "Ibxx_5AKakO-3qeNVR61Dw",
