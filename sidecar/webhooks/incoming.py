@@ -6,6 +6,7 @@ in the body. A scheme whose signature itself stands in the body has it parsed fi
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 
 from sidecar.upstream.hints.times import VALUE_MAX, read_http_date, read_iso
@@ -53,6 +54,7 @@ class Verifier:
             None if text is None else Text(text, aliases, settings) if "{" in text else Place(text)
             for text in (scheme.id, scheme.type)
         )
+        self._requires = [(Place(place), _pattern(_said(text, settings))) for place, text in scheme.requires.items()]
         self._fetched = None if scheme.keys is None else Fetched(scheme.keys)
         self._bearer = (
             Bearer(scheme.jwt, _said(scheme.jwt.audience, settings).decode()) if scheme.algorithm == "jwt" else None
@@ -90,6 +92,10 @@ class Verifier:
             raise NotVerified("this comes by another method than the vendor's webhooks")
         key = self._vouched(reading, secrets, now, keys)
         sent_at = self._time(reading, now)
+        for place, pattern in self._requires:
+            value = reading.get(place)
+            if not value or not pattern.fullmatch(value):
+                raise NotVerified(f"{place.text} is not what the settings say: this may be signed for somebody else")
         greeted = _greeting(self._later, reading, key)
         if incoming.method != "POST" and greeted is None:
             raise NotVerified("only handshakes come by this method")
@@ -246,6 +252,11 @@ def _instant(value: bytes, unit: str, now: float) -> float | None:
 def _said(template: str, settings: Mapping[str, str]) -> bytes:
     """Fill in a template that holds settings alone."""
     return Text(template, {}, settings).fill(Reading(Incoming("", "", [], b"")))
+
+
+def _pattern(text: bytes) -> re.Pattern[bytes]:
+    """Match a text in which `*` is any letters."""
+    return re.compile(b".+".join(map(re.escape, text.split(b"*"))))
 
 
 def _name(reading: Reading, name: Text | Place | None) -> str | None:

@@ -45,6 +45,9 @@ class Scheme(Section, kw_only=True):
     signed: str = "{body}"
     variants: tuple[Variant, ...] = ()  # Tried after `signed`.
     body_hash: str | None = None  # As in a variant.
+    # What stands where, else it is refused though it is signed: the vendor signs for others with the same key, too. May
+    # hold {setting:NAME}; "*" is any letters.
+    requires: dict[str, str] = {}
     each: str | None = None  # Place of a list in the body whose items are signed one by one; places are then in them.
     timestamp: str | None = None  # A place. Absent: the vendor signs no time.
     unit: Unit = "s"
@@ -94,8 +97,13 @@ class Scheme(Section, kw_only=True):
         """Give every template with its key."""
         yield "signed", self.signed
         yield from ((f"variants[{number}].signed", each.signed) for number, each in enumerate(self.variants))
-        yield from (("prefix", self.prefix), ("jwt.audience", self.jwt.audience))
+        yield from self._said()
         yield from ((key, text) for key, text in (("id", self.id), ("type", self.type)) if text and "{" in text)
+
+    def _said(self) -> Iterator[tuple[str, str]]:
+        """Give those that may hold settings alone."""
+        yield from (("prefix", self.prefix), ("jwt.audience", self.jwt.audience))
+        yield from ((f"requires.{place}", text) for place, text in self.requires.items())
 
     def _text(self, text: str) -> Text:
         """Read a template. Raises ValueError with a sentence."""
@@ -109,7 +117,7 @@ class Scheme(Section, kw_only=True):
                 self._text(text)
             except ValueError as error:
                 found.append((key, str(error)))
-        for key, text in (("prefix", self.prefix), ("jwt.audience", self.jwt.audience)):
+        for key, text in self._said():
             if any(not name.startswith("setting:") for name in _names(text)):
                 found.append((key, "this may hold {setting:NAME} alone"))
         if not self.signature:
@@ -128,6 +136,7 @@ class Scheme(Section, kw_only=True):
         for field in ("body_hash", "each", "timestamp", "id", "type"):
             if (place := getattr(self, field)) is not None and not (field in {"id", "type"} and "{" in place):
                 yield field, place
+        yield from ((f"requires.{place}", place) for place in self.requires)
         for number, variant in enumerate(self.variants):
             if variant.body_hash is not None:
                 yield f"variants[{number}].body_hash", variant.body_hash

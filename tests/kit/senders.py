@@ -24,6 +24,8 @@ URL = "https://hooks.example.com/vendor?team=1"
 NOW = 1_750_000_000.0
 PAYPAL_CERT = "https://api.paypal.com/v1/notifications/certs/CERT-1"
 SNS_CERT = "https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-1.pem"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"
+ACCOUNT = {"email": "push@project.iam.gserviceaccount.com", "email_verified": True}
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v3/certs"
 
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -228,12 +230,17 @@ def paypal(body: bytes, at: float) -> Sent:
 
 def aws(body: bytes, at: float) -> Sent:
     """Sign the lines of an SNS notification."""
-    fields = {"Message": body.decode("latin-1"), "MessageId": "m-1", "Timestamp": rfc3339(at).decode(), "TopicArn": "t"}
+    fields = {
+        "Message": body.decode("latin-1"),
+        "MessageId": "m-1",
+        "Timestamp": rfc3339(at).decode(),
+        "TopicArn": TOPIC,
+    }
     fields["Type"] = "Notification"
     text = "".join(f"{name}\n{value}\n" for name, value in fields.items())
     signature = base64.b64encode(RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
     whole = json.dumps({**fields, "Signature": signature, "SigningCertURL": SNS_CERT}).encode()
-    return Sent(post([], whole), b"", b"", {SNS_CERT: certificate()})
+    return Sent(post([], whole), b"", b"", {SNS_CERT: certificate()}, {"topic_arn": TOPIC})
 
 
 def adyen(body: bytes, at: float) -> Sent:
@@ -337,12 +344,14 @@ def plaid(body: bytes, at: float) -> Sent:
 
 def google_pubsub(body: bytes, at: float) -> Sent:
     """Send a JWT as a bearer."""
-    claims = {"iat": int(at), "exp": int(at) + 600, "iss": "https://accounts.google.com", "aud": "aud-1"}
+    claims = {"iat": int(at), "exp": int(at) + 600, "iss": "https://accounts.google.com", "aud": "aud-1", **ACCOUNT}
     key = jwk.RSAKey.import_key(RSA, {"kid": "g"})
     told = jwt.encode({"alg": "RS256", "kid": "g"}, claims, key).encode()
     keys = {GOOGLE_CERTS: json.dumps({"keys": [key.as_dict(private=False)]}).encode()}
     headers = [(b"Authorization", b"Bearer " + told)]
-    return Sent(post(headers, body), b"", b"", keys, {"audience": "aud-1"}, b"authorization")
+    return Sent(
+        post(headers, body), b"", b"", keys, {"audience": "aud-1", "email": str(ACCOUNT["email"])}, b"authorization"
+    )
 
 
 def graph(body: bytes, at: float) -> Sent:

@@ -17,9 +17,10 @@ from sidecar.webhooks.incoming import KEYS_MAX, Incoming, NotVerified, Verified,
 from sidecar.webhooks.key import _SMALL, SIGNATURES_MAX, key_of
 from sidecar.webhooks.presets import preset, scheme_of
 from tests.kit.lengthening import lengthened
-from tests.kit.senders import EC, GOOGLE_CERTS, NOW, PAYPAL_CERT, SENDERS, SNS_CERT, URL, certificate
+from tests.kit.senders import ACCOUNT, EC, GOOGLE_CERTS, NOW, PAYPAL_CERT, SENDERS, SNS_CERT, TOPIC, URL, certificate
 
 DAY = 86400.0
+PUSH = {"audience": "aud-1", "email": str(ACCOUNT["email"])}
 
 
 @pytest.mark.parametrize("name", ["hubspot-v1", "hubspot-v2"])
@@ -116,12 +117,35 @@ def test_amazon_lets_to_others_hosts_that_look_like_its_own(url: str, is_vendors
     """So the region has to be one, and the path a certificate's."""
     incoming = SENDERS["aws"](b"x", NOW).incoming
     body = incoming.body.replace(SNS_CERT.encode(), url.encode())
-    verifier = Verifier(preset("aws"))
+    verifier = Verifier(msgspec.structs.replace(preset("aws"), settings={"topic_arn": TOPIC}))
     if is_vendors:
         assert verifier.needs(incoming._replace(body=body)) == url
     else:
         with pytest.raises(NotVerified, match="not the vendor's"):
             verifier.needs(incoming._replace(body=body))
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_ours"),
+    [
+        (TOPIC, True),
+        (TOPIC.replace("orders", "*"), True),
+        (TOPIC.replace("orders", "order"), False),
+        (TOPIC.replace("1234", "9234"), False),
+        (TOPIC.replace("orders", "refunds*"), False),
+        (TOPIC.replace("orders", "[a-z]+"), False),
+        ("", False),
+    ],
+)
+def test_amazon_signs_for_everybodys_topics_and_only_ours_are_taken(setting: str, *, is_ours: bool) -> None:
+    """Whoever has an account there can have it sign whatever they like."""
+    sent = SENDERS["aws"](b"x", NOW)
+    verifier = Verifier(msgspec.structs.replace(preset("aws"), settings={"topic_arn": setting}))
+    if is_ours:
+        assert verifier.verify(sent.incoming, [], NOW, sent.keys).id == "m-1"
+    else:
+        with pytest.raises(NotVerified, match="somebody else"):
+            verifier.verify(sent.incoming, [], NOW, sent.keys)
 
 
 def test_what_has_no_signature_makes_nobody_fetch() -> None:
@@ -218,7 +242,7 @@ def test_more_signatures_than_any_vendor_sends_are_refused() -> None:
 
 
 KEY = jwk.RSAKey.generate_key(2048, {"kid": "1"})
-CLAIMS = {"iss": "https://accounts.google.com", "aud": "aud-1", "iat": int(NOW), "exp": int(NOW) + 3600}
+CLAIMS = {"iss": "https://accounts.google.com", "aud": "aud-1", "iat": int(NOW), "exp": int(NOW) + 3600, **ACCOUNT}
 
 
 def bearer(claims: dict[str, object], header: dict[str, str] | None = None) -> Verified:
@@ -226,7 +250,7 @@ def bearer(claims: dict[str, object], header: dict[str, str] | None = None) -> V
     header = header or {"alg": "RS256", "kid": "1"}
     token = jwt.encode({**header}, claims, KEY, algorithms=[header["alg"]])
     incoming = Incoming("POST", "https://a.example/", [(b"Authorization", b"Bearer " + token.encode())], b"{}")
-    verifier = Verifier(msgspec.structs.replace(preset("google-pubsub"), settings={"audience": "aud-1"}))
+    verifier = Verifier(msgspec.structs.replace(preset("google-pubsub"), settings=PUSH))
     assert verifier.needs(incoming) == GOOGLE_CERTS
     keys = {GOOGLE_CERTS: json.dumps({"keys": [KEY.as_dict(private=False)]}).encode()}
     return verifier.verify(incoming, [b"a secret that is not looked at"], NOW, keys)
@@ -237,6 +261,9 @@ def bearer(claims: dict[str, object], header: dict[str, str] | None = None) -> V
     [
         ({}, None),
         ({"aud": ["other", "aud-1"]}, None),
+        ({"email": "push@other.iam.gserviceaccount.com"}, "somebody else"),
+        ({"email": None}, "somebody else"),
+        ({"email_verified": False}, "somebody else"),
         ({"aud": "other"}, "audience"),
         ({"aud": None}, "audience"),
         ({"iss": "https://evil.example"}, "issuer"),
@@ -263,7 +290,7 @@ def test_a_jwt_does_not_choose_its_algorithm() -> None:
     mac = hmac.digest(KEY.as_pem(private=False), b".".join(parts), "sha256")
     hashed = b".".join([*parts, base64.urlsafe_b64encode(mac).rstrip(b"=")])
     none = b"eyJhbGciOiJub25lIn0.e30."
-    verifier = Verifier(msgspec.structs.replace(preset("google-pubsub"), settings={"audience": "aud-1"}))
+    verifier = Verifier(msgspec.structs.replace(preset("google-pubsub"), settings=PUSH))
     for token in (none, hashed):
         incoming = Incoming("POST", "https://a.example/", [(b"Authorization", b"Bearer " + token)], b"{}")
         for key in (json.dumps(KEY.as_dict(private=False)).encode(), KEY.as_pem(private=False)):

@@ -46,7 +46,10 @@ def test_what_belongs_to_no_vendor_stands_by_itself_and_says_where_it_is_from(pa
 def test_only_settings_that_the_user_knows_are_left_open() -> None:
     """Nothing else has to be written beside the name and the secret."""
     missing = {name: preset(name).settings_missing for name in webhook_presets() if preset(name).settings_missing}
-    assert missing == {"braintree": ["public_key"], "google-pubsub": ["audience"], "paypal": ["webhook_id"]}
+    assert missing == {
+        "aws": ["topic_arn"], "braintree": ["public_key"], "google-pubsub": ["audience", "email"],
+        "paypal": ["webhook_id"],
+    }  # fmt: skip
 
 
 def test_a_preset_of_a_service_keeps_its_webhook_apart() -> None:
@@ -79,6 +82,8 @@ def test_an_unknown_name_is_no_preset() -> None:
         ({**GOOD, "type": "{what}"}, "type"),
         ({**GOOD, "prefix": "{header:X}"}, "prefix"),
         ({**GOOD, "id": "json:a["}, "id"),
+        ({**GOOD, "requires": {"nowhere": "x"}}, "requires.nowhere"),
+        ({**GOOD, "requires": {"json:a": "{header:X}"}}, "requires.json:a"),
         ({**GOOD, "tolerance": "8d"}, "tolerance"),
         ({**GOOD, "encoding": "plain"}, "encoding"),
         ({**GOOD, "keys": {"url": "header:X", "hosts": ["a.example"]}}, "keys"),
