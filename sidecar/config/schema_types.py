@@ -16,6 +16,7 @@ from sidecar.core.statuses import Statuses
 from sidecar.core.units import Duration, Rate, Rates, Size
 from sidecar.layers import access
 from sidecar.layers.access import Rule
+from sidecar.store import config as store
 from sidecar.store.config import Nodes
 from sidecar.upstream import origin
 from sidecar.upstream.origin import BaseUrl
@@ -70,10 +71,11 @@ _TOKEN_HOST = rf"(?:{token_url.HOST.pattern}|\[{origin.IPV6.pattern}\])"
 # One `**` at most, as the last segment.
 _RULE = rf"(?:\*|{access.METHOD.pattern}) /(?:\*\*|(?:\*?[!\"$-)+->@-~])*\*?(?:/\*\*)?)"
 
-_SOCKET = rf"unix:/[^\x00]{{0,{address.UNIX_PATH_MAX - 1}}}"
-_LOOPBACK = (  # An address in brackets may be another one: there are many ways to write this.
-    r"(?:(?:[A-Za-z0-9][A-Za-z0-9.-]*\.)?[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])"
-)
+_SOCKET_MAX = address.UNIX_PATH_MAX - 1  # Behind the first slash.
+_SOCKET = rf"unix:/[^\x00]{{0,{_SOCKET_MAX}}}"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+# An address in brackets may be another one: there are many ways to write this.
+_LOOPBACK = rf"(?:(?:[A-Za-z0-9_.-]*\.)?[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127(?:\.{_OCTET}){{3}}|\[[0-9A-Fa-f:.]+\])"
 ADDRESS = text(f"{address.HOST}:{PORT}|{_SOCKET}")
 LOCAL_ADDRESS = text(f"{_LOOPBACK}:{PORT}|{_SOCKET}")
 PROXY = unrepeated(
@@ -114,12 +116,13 @@ TYPES: dict[type, Schema] = {
         _url(_VAULT_HOST, "/*"), 'a URL such as "https://vault.example:8200", without credentials and path'
     ),
     Nodes: unrepeated(
-        "rediss?://[^@/]+(?:/[0-9]*)?",
+        store.NODES,
         '"redis://host:6379" or, over TLS, "rediss://host:6379"; several hosts stand with commas between them, and no'
         " credentials",
     ),
     Target: unrepeated(
-        rf"[Hh][Tt][Tt][Pp]://[!-~]+|unix:/[^\x00:]{{0,{address.UNIX_PATH_MAX - 1}}}(?::[!-~]*)?",
+        rf"[Hh][Tt][Tt][Pp]://{_LOOPBACK}\.?(?::{PORT}?)?(?:[/?][!-\"$-~]*)?#?|unix:/[^\x00:]{{0,{_SOCKET_MAX}}}"
+        "(?::(?:[/?#:.][!-~]*)?)?",
         'an address of the app in this pod, such as "http://127.0.0.1:8080/hooks" or "unix:/run/app.sock:/hooks"',
     ),
     Rule: text(_RULE),

@@ -10,6 +10,8 @@ from sidecar.core.units import Duration, Size
 
 PREFIX = re.compile(r"[!-z|~]{1,64}")  # No braces: they choose the slot of a cluster.
 MASTER = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_NODE = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+NODES = re.compile(f"rediss?://{_NODE}(?:,{_NODE})*(?:/[0-9]*)?")
 _SAY = 'write "redis://host:6379" or, over TLS, "rediss://host:6379"; several hosts stand with commas between them'
 NODES_MAX = 64
 ROOM_MIN = 2**20  # Bytes.
@@ -29,7 +31,7 @@ class Nodes(str):
             raise ValueError("a URL holds no credentials; write username = and password =, a secret reference")
         nodes = cls(text)
         try:
-            is_good = nodes._scheme in {"redis", "rediss"} and 0 < len(nodes.hosts) <= NODES_MAX and nodes.database >= 0
+            is_good = NODES.fullmatch(text) is not None and len(nodes.hosts) <= NODES_MAX and nodes.database >= 0
         except ValueError:
             is_good = False
         if not is_good:
@@ -58,11 +60,8 @@ class Nodes(str):
 
     @property
     def database(self) -> int:
-        """Give the number of the database. Raises ValueError."""
-        number = self.partition("://")[2].partition("/")[2]
-        if number and not (number.isascii() and number.isdecimal()):
-            raise ValueError(number)
-        return int(number or 0)
+        """Give the number of the database. Raises ValueError when it has thousands of digits."""
+        return int(self.partition("://")[2].partition("/")[2] or 0)
 
 
 OF = {  # What belongs to some kinds only.
