@@ -23,6 +23,7 @@ class WebhookConfig(Section, kw_only=True):
     secret_from_handshake: bool = (
         False  # The vendor's first handshake brings it: it is put there, where nothing is yet.
     )
+    confirm: bool = False  # Ask the URL by which the vendor has a new subscription confirmed (AWS SNS).
     url: str | None = None  # Under which the vendor calls, where it signs that; else as the request says.
     types: tuple[str, ...] = ()  # Of events, such as "invoice.*"; others are acknowledged and dropped. Empty: all.
     deliver_to: Target | None = None  # Of the app. Absent: it fetches its events, GET /_sidecar/events/{name}.

@@ -1,4 +1,4 @@
-"""Fetched: keys that a vendor has on its own host, and which hosts these may be.
+"""Fetched: what a vendor has on its own host, keys first of all, and which hosts these may be.
 
 Nothing is fetched here: the machine says which URL it needs, and is handed what stands there.
 """
@@ -14,13 +14,13 @@ from sidecar.webhooks.reading import Reading
 URL_MAX = 1024  # Characters. Longer: refused; it would be a cache's key.
 
 # No user info, no port but 443, no backslash, nothing that two parsers of URLs read in two ways.
-_URL = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::443)?/[A-Za-z0-9._~/%?=&+-]*")
+_URL = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::443)?/[A-Za-z0-9._~/%?=&+:-]*")
 HOST = re.compile(r"(?:\*|\{region\}|[a-z0-9-]+)(?:\.(?:\{region\}|[a-z0-9-]+))+")
 _LABEL = {"*": "[a-z0-9-]+", "{region}": "[a-z]{2}(?:-[a-z]+)+-[0-9]"}
 
 
 class FetchedConfig(Section, kw_only=True):
-    """Where the key is."""
+    """Where the key is, or what a handshake has asked."""
 
     url: str  # The URL itself, or the place in the message that names it, such as "header:PAYPAL-CERT-URL".
     hosts: tuple[str, ...]  # Where `url` may lead: "api.example.com", "*.example.com" (one label), "{region}" of AWS.
@@ -30,7 +30,7 @@ class FetchedConfig(Section, kw_only=True):
         """Say what is no URL, place or host."""
         found = [("hosts", f"{host!r} is no host") for host in self.hosts if not HOST.fullmatch(host)]
         if not self.hosts:
-            found.append(("hosts", "write the vendor's hosts: else whoever sends a webhook chooses its key"))
+            found.append(("hosts", "write the vendor's hosts: else whoever sends a webhook chooses what is asked"))
         try:
             re.compile(self.path)
             if self.url.startswith("https:"):
@@ -46,7 +46,7 @@ class FetchedConfig(Section, kw_only=True):
 
 
 class Fetched:
-    """Says which URL a message's key is at."""
+    """Says which URL a message's key is at, or which one it wants to be asked."""
 
     def __init__(self, config: FetchedConfig) -> None:
         self._fixed = config.url if config.url.startswith("https:") else None

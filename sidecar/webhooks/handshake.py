@@ -9,6 +9,7 @@ from typing import Literal
 from sidecar.auth.signing.template import Template
 from sidecar.core.secret import Secret
 from sidecar.core.section import Section
+from sidecar.webhooks.fetched import Fetched, FetchedConfig
 from sidecar.webhooks.key import Key
 from sidecar.webhooks.message import Handshake
 from sidecar.webhooks.place import HEADER_NAME, Place
@@ -36,6 +37,8 @@ class HandshakeConfig(Section, kw_only=True):
     headers: dict[str, str] = {}
     secret: str | None = None  # A place: the vendor sends the secret there with which it signs from now on.
 
+    visits: FetchedConfig | None = None  # The vendor waits until this URL was asked. Without `confirm` it is an event.
+
     def problems(self) -> list[tuple[str, str]]:
         """Say what cannot be meant."""
         try:
@@ -48,6 +51,8 @@ class HandshakeConfig(Section, kw_only=True):
         bodies = [place.text for place in answer.places if place.is_in_body and place.text != self.secret]
         if not self.signed and bodies:
             found.append(("signed", "what nobody signed is not parsed; look at headers and the query"))
+        if not self.signed and self.visits is not None:
+            found.append(("visits", "nobody signed what this names; whoever calls would choose what is asked"))
         if self.method == "POST" and not self.when:
             found.append(("when", "every event would be taken for this handshake, and none delivered; say which it is"))
         if not 200 <= self.status < 300:
@@ -71,6 +76,7 @@ class Answer:
         self._body = self._filler(config.body)
         self._fields = {name: self._filler(text) for name, text in config.fields.items()}
         self._headers = [(name.encode(), self._filler(text)) for name, text in config.headers.items()]
+        self._visits = None if config.visits is None else Fetched(config.visits)
         self._secret = None if config.secret is None else self._place(config.secret)
 
     def to(self, reading: Reading, key: Key | None) -> Handshake | None:
@@ -96,6 +102,10 @@ class Answer:
         """Give the secret that a message brings which is this handshake."""
         value = None if self._secret is None else reading.get(self._secret)
         return None if value is None else Secret(value, "")
+
+    def visits(self, reading: Reading) -> str | None:
+        """Give the URL that is to be asked, which is the vendor's own. Raises NotVerified when it is not."""
+        return None if self._visits is None else self._visits.url(reading)
 
     def _place(self, text: str) -> Place:
         place = Place(text)

@@ -103,8 +103,8 @@ class Verifier:
         if own_id is None and self._scheme.repeats:
             # To the second: what the vendor sends again within it is still known.
             own_id = f"{now:.0f}-{hashlib.sha256(incoming.body).hexdigest()[:32]}"
-        handshake = None if greeted is None else greeted.handshake
-        return Verified(own_id, _name(reading, self._type), sent_at, handshake)
+        found = Verified(own_id, _name(reading, self._type), sent_at)
+        return found if greeted is None else found._replace(handshake=greeted.handshake, visits=greeted.visits)
 
     def greeted(self, incoming: Incoming) -> Verified | None:
         """Say what a handshake is that needs no secret; None when it is none. Raises NotVerified."""
@@ -226,7 +226,7 @@ def _greeting(answers: Sequence[Answer], reading: Reading, key: Key | None) -> V
     for answer in answers:
         greeting = answer.to(reading, key)
         if greeting is not None:
-            return Verified(None, None, None, greeting, answer.secret(reading))
+            return Verified(None, None, None, greeting, answer.secret(reading), answer.visits(reading))
     return None
 
 

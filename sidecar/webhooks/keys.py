@@ -42,6 +42,7 @@ class Keys:
         self._kept: dict[str, _Kept] = {}
         self._fetching: dict[str, asyncio.Task[bytes]] = {}
         self._tasks = Tasks()
+        self._visiting = 0
 
     async def get(self, url: str) -> bytes:
         """Give what stands at a URL. Raises KeyUnavailable."""
@@ -58,6 +59,19 @@ class Keys:
         if not content:
             raise KeyUnavailable("the vendor's key could not be fetched")
         return content
+
+    async def visit(self, url: str) -> None:
+        """Ask a URL for what that does, and keep nothing of the answer. Raises KeyUnavailable."""
+        if self._visiting >= FETCHES_MAX:
+            raise KeyUnavailable("too many URLs of vendors are being asked")
+        self._visiting += 1
+        try:
+            async with self._clock.timeout_at(self._clock.now() + TIMEOUT):
+                await self._fetch(url)
+        except (aiohttp.ClientError, OSError, ValueError):  # Which may repeat the URL, and that is a key of its own.
+            raise KeyUnavailable("the URL by which the vendor has it confirmed did not answer as it should") from None
+        finally:
+            self._visiting -= 1
 
     async def stop(self) -> None:
         """Fetch no more."""

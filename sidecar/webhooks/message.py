@@ -36,6 +36,7 @@ class Verified(NamedTuple):
     sent_at: float | None  # Unix seconds.
     handshake: Handshake | None = None
     secret: Secret | None = None  # That came with the handshake.
+    visits: str | None = None  # The URL by which the handshake is confirmed; until then it is an event, too.
 
 
 class NotVerified(Exception):

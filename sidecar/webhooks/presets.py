@@ -41,7 +41,9 @@ def scheme_of(table: dict[str, Any]) -> Scheme:
     scheme = msgspec.convert(table, Scheme, dec_hook=_decoded)
     found = [*scheme.problems(), *scheme.jwt.problems(), *(scheme.keys.problems() if scheme.keys else ())]
     for index, handshake in enumerate(scheme.handshakes):
-        found += [(f"handshakes[{index}].{field}", sentence) for field, sentence in handshake.problems()]
+        visits = [] if handshake.visits is None else handshake.visits.problems()
+        wrong = [*handshake.problems(), *((f"visits.{field}", sentence) for field, sentence in visits)]
+        found += [(f"handshakes[{index}].{field}", sentence) for field, sentence in wrong]
     if found:
         raise ValueError("; ".join(f"{field}: {sentence}" for field, sentence in found))
     return scheme

@@ -16,7 +16,6 @@ from sidecar.auth.secrets.held import Held
 from sidecar.auth.secrets.learning import Learning, NotKept
 from sidecar.core.body import Headers
 from sidecar.core.clock import Clock
-from sidecar.core.secret import Secret
 from sidecar.store.backlog import Backlog, Bounds, NewEntry
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
@@ -96,8 +95,8 @@ class Receiver:
             return self._not_now("unavailable", str(reason), request_id)
         if verified is None:
             return self._not_now("unavailable", "none of its secrets could be read", request_id)
-        if verified.handshake is not None:
-            return await self._greet(verified.handshake, verified.secret, request_id)
+        if verified.handshake is not None and (verified.visits is None or self.config.confirm):
+            return await self._greet(verified.handshake, verified, request_id)
         if not self._is_wanted(verified.type):
             self.count("filtered")
             return Answer(200)
@@ -123,9 +122,14 @@ class Receiver:
         keys = {} if url is None else {url: await self._keys.get(url)}
         return verifier.verify(incoming, secrets, self._clock.wall(), keys)
 
-    async def _greet(self, handshake: Handshake, secret: Secret | None, request_id: str) -> Answer:
-        """Answer a handshake, once the secret that it brings is kept, if it shall be."""
-        level, told = "info", {}
+    async def _greet(self, handshake: Handshake, verified: Verified, request_id: str) -> Answer:
+        """Answer a handshake, once the secret that it brings is kept, if it shall be, and what it names was asked."""
+        level, told, secret = "info", {}, verified.secret
+        if verified.visits is not None:
+            try:
+                await self._keys.visit(verified.visits)
+            except KeyUnavailable as reason:
+                return self._not_now("unavailable", str(reason), request_id)
         if secret is not None and self._spec.learning is None:
             level, told = "warning", {"secret": NOT_LEARNT}
         elif secret is not None and self._spec.learning is not None:

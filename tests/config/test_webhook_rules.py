@@ -36,6 +36,7 @@ def problems(webhook: str, base: str = BASE, name: str = "stripe") -> list[str]:
         'provider = "google-pubsub"\nsettings = { audience = "https://hooks.example.com", email = "a@b.example" }',
         'secret = "files:a"\nsignature = { signature = ["header:X-Sig"] }',
         'provider = "asana"\nsecret = "files:a"\nsecret_from_handshake = true',
+        'provider = "aws"\nsettings = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:*" }\nconfirm = true',
     ],
 )
 def test_what_is_right_is_accepted(webhook: str) -> None:
@@ -55,6 +56,7 @@ def test_what_is_right_is_accepted(webhook: str) -> None:
         ('provider = "aws"', "provider", "these settings are missing: topic_arn"),
         (GOOD + 'signature = { signature = ["header:X"] }', "signature", "the same thing twice"),
         ('secret = "files:a"\nsignature = { signed = "{body}" }', "signature.signature", "required"),
+        (GOOD + "confirm = true", "confirm", "AWS' does"),
         (GOOD + "secret_from_handshake = true", "secret_from_handshake", "Asana's does"),
         (GOOD + 'deliver_to = "https://app.example/hooks"', "deliver_to", "of the app in this pod"),
         (GOOD + 'deliver_to = "unix:run/app.sock"', "deliver_to", "absolute path"),

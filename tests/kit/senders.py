@@ -228,6 +228,9 @@ def paypal(body: bytes, at: float) -> Sent:
     return Sent(post(headers, body), b"", b"", keys, settings, b"paypal-transmission-sig")
 
 
+SUBSCRIBE = f"https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336412f37fb"
+
+
 def aws(body: bytes, at: float) -> Sent:
     """Sign the lines of an SNS notification."""
     fields = {
@@ -236,7 +239,18 @@ def aws(body: bytes, at: float) -> Sent:
         "Timestamp": rfc3339(at).decode(),
         "TopicArn": TOPIC,
     }
-    fields["Type"] = "Notification"
+    return sns({**fields, "Type": "Notification"})
+
+
+def sns_confirmation(url: str = SUBSCRIBE) -> Sent:
+    """Sign what SNS asks before it sends anything."""
+    at = rfc3339(NOW).decode()
+    fields = {"Message": "You have chosen ..", "MessageId": "m-0", "SubscribeURL": url, "Timestamp": at}
+    return sns({**fields, "Token": "2336412f37fb", "TopicArn": TOPIC, "Type": "SubscriptionConfirmation"})
+
+
+def sns(fields: dict[str, str]) -> Sent:
+    """Sign each name and each value, in their order."""
     text = "".join(f"{name}\n{value}\n" for name, value in fields.items())
     signature = base64.b64encode(RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
     whole = json.dumps({**fields, "Signature": signature, "SigningCertURL": SNS_CERT}).encode()

@@ -11,9 +11,9 @@ import pytest
 
 from sidecar.core.body import Headers
 from sidecar.webhooks.handshake import ECHO_MAX
-from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verifier
+from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.presets import preset, webhook_presets
-from tests.kit.senders import NOW, SENDERS, URL
+from tests.kit.senders import NOW, SENDERS, SUBSCRIBE, URL, sns_confirmation
 
 NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 TEXT = [(b"Content-Type", b"text/plain"), NOSNIFF]
@@ -116,6 +116,32 @@ def test_asana_and_notion_bring_their_secrets_and_no_other_vendor_does() -> None
         assert verifier.greeted(Incoming("POST", "https://x/", [], b'{"type": "x"}')) is None
     signed = [(b"X-Notion-Signature", b"sha256=00")]
     assert Verifier(preset("notion")).greeted(Incoming("POST", "https://x/", signed, body)) is None
+
+
+def subscription(url: str = SUBSCRIBE) -> Verified:
+    """Have SNS ask for a confirmation."""
+    sent = sns_confirmation(url)
+    scheme = msgspec.structs.replace(preset("aws"), settings=dict(sent.settings))
+    return Verifier(scheme).verify(sent.incoming, [], NOW, sent.keys)
+
+
+def test_sns_names_what_is_to_be_called_and_that_is_its_own() -> None:
+    """Signed, for one of our topics, at SNS; it says what it is, for whom no call is made."""
+    found = subscription()
+    assert found.handshake is not None
+    assert (found.visits, found.type, found.id) == (SUBSCRIBE, "SubscriptionConfirmation", "m-0")
+    for url in (
+        SUBSCRIBE.replace("https", "http"), SUBSCRIBE.replace("sns.eu-central-1.amazonaws.com", "sns.evil.example"),
+        SUBSCRIBE.replace("amazonaws.com", "amazonaws.com.evil.example"), SUBSCRIBE.replace("//sns", "//a@sns"),
+        SUBSCRIBE.replace(".com/", ".com:8443/"), SUBSCRIBE.replace("ConfirmSubscription", "DeleteTopic"),
+        SUBSCRIBE.replace("sns.eu-central-1", "s3.eu-central-1"), SUBSCRIBE + "#x", SUBSCRIBE + "a" * 1024,
+        "https://169.254.169.254/?Action=ConfirmSubscription&a",
+    ):  # fmt: skip
+        with pytest.raises(NotVerified, match="the URL at json:SubscribeURL"):
+            subscription(url)
+    sent = SENDERS["aws"](b"x", NOW)
+    scheme = msgspec.structs.replace(preset("aws"), settings=dict(sent.settings))
+    assert Verifier(scheme).verify(sent.incoming, [], NOW, sent.keys).visits is None
 
 
 @pytest.mark.parametrize(

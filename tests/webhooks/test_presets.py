@@ -10,6 +10,7 @@ from sidecar.webhooks.presets import preset, scheme_of, webhook_presets
 
 DOCS = (Path(__file__).parent.parent.parent / "docs" / "webhooks-signatures.md").read_text()
 GOOD = {"signature": ["header:X"]}
+SNS = {"url": "json:SubscribeURL", "hosts": ["sns.{region}.amazonaws.com"]}
 
 
 @pytest.mark.parametrize("name", webhook_presets())
@@ -97,6 +98,14 @@ def test_an_unknown_name_is_no_preset() -> None:
         ({**GOOD, "handshakes": [{"when": {"query:a": "/(/"}}]}, "when"),
         ({**GOOD, "handshakes": [{"status": 302}]}, "status"),
         ({**GOOD, "handshakes": [{"signed": False}]}, "when"),
+        (
+            {**GOOD, "handshakes": [{"when": {"query:a": "*"}, "signed": False, "visits": SNS}]},
+            "handshakes[0].visits",
+        ),
+        (
+            {**GOOD, "handshakes": [{"when": {"json:a": "*"}, "visits": {**SNS, "hosts": []}}]},
+            "handshakes[0].visits.hosts",
+        ),
         ({**GOOD, "handshakes": [{"body": "a", "fields": {"a": "b"}}]}, "fields"),
         ({**GOOD, "handshakes": [{"headers": {"a b": "c"}}]}, "headers"),
     ],

@@ -5,6 +5,7 @@ import hmac
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sidecar.auth.secrets.file import FileStore, FileStoreConfig
@@ -25,6 +26,7 @@ from sidecar.webhooks.receiver import HookSpec, Receiver
 from sidecar.webhooks.verifying import verifier_of
 from tests.kit.clock import ManualClock
 from tests.kit.hooks import SECRET, signed
+from tests.kit.senders import NOW, SNS_CERT, SUBSCRIBE, TOPIC, certificate, sns_confirmation
 
 NOTHING: Any = None
 NO_KEYS = Keys(NOTHING, NOTHING)
@@ -207,6 +209,49 @@ async def test_a_secret_that_cannot_be_kept_is_no_handshake(tmp_path: Path) -> N
     it = FromAsana(tmp_path / "none")
     assert await it.greet("5ec4e7") == (503, [])
     assert "could not be written to files:x" in it.told[0]["error"]
+
+
+class FromAmazon(Receiving):
+    """Whose subscriptions are confirmed by a URL."""
+
+    def __init__(self, *, confirm: bool) -> None:
+        super().__init__(secrets=(), section={"provider": "aws", "secret": (), "settings": {"topic_arn": TOPIC}})
+        self.clock = ManualClock(wall_at=NOW)
+        self.asked: list[str] = []
+        self.is_reached = True
+        config = msgspec.structs.replace(self.receiver.config, confirm=confirm)
+        self.receiver = Receiver(
+            "stripe", self.receiver._spec._replace(config=config), self._backlog, self.clock, self._tell, self.metrics,
+            self._wake, Keys(self._fetch, self.clock),
+        )  # fmt: skip
+
+    async def _fetch(self, url: str) -> bytes:
+        if url == SNS_CERT:
+            return certificate()
+        self.asked.append(url)
+        if not self.is_reached:
+            raise ValueError(f"{url} answered 500")
+        return b"<ConfirmSubscriptionResponse/>"
+
+
+async def test_a_subscription_is_confirmed_where_that_was_asked_for() -> None:
+    """By one call, and the answer says so; one that fails is a 503, after which the vendor asks again."""
+    it = FromAmazon(confirm=True)
+    it.is_reached = False
+    assert (await it.receiver.receive(sns_confirmation().incoming, "r-1")).status == 503
+    it.is_reached = True
+    assert (await it.receiver.receive(sns_confirmation().incoming, "r-1")).status == 200
+    assert it.asked == [SUBSCRIBE] * 2
+    assert (it.counted("handshake"), it.counted("unavailable"), it.counted("accepted")) == (1, 1, 0)
+    assert "Token" not in str(it.told)
+
+
+async def test_a_subscription_is_an_event_where_nobody_asked_to_confirm_it() -> None:
+    """Nothing is called; the app gets it, and may call."""
+    it = FromAmazon(confirm=False)
+    assert (await it.receiver.receive(sns_confirmation().incoming, "r-1")).status == 200
+    assert it.asked == []
+    assert await it.entries() == [("stripe.m-0", "")]
 
 
 def test_only_ids_that_can_be_left_out_cost_a_second_one() -> None:

@@ -32,6 +32,8 @@ def _judged(section: WebhookConfig) -> Iterator[Problem]:
         verifier_of(section)
         if section.secret_from_handshake and all(each.secret is None for each in scheme_of(section).handshakes):
             yield Problem("secret_from_handshake", "no handshake of this vendor's brings a secret; Asana's does")
+        if section.confirm and all(each.visits is None for each in scheme_of(section).handshakes):
+            yield Problem("confirm", "no handshake of this vendor's names a URL to ask; AWS' does")
         if scheme_of(section).keys is None and not section.secrets:
             yield Problem("secret", 'write the reference of the secret that the vendor signs with, such as "files:x"')
     except ValueError as error:
