@@ -21,7 +21,7 @@ from sidecar.store.base import StoreFailed
 from sidecar.telemetry.metrics import Metrics
 from sidecar.webhooks.batching import Batches
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.delivery import Deliveries, Means
+from sidecar.webhooks.delivery import UNREACHED_PAUSE, Deliveries, Means
 from sidecar.webhooks.event import DEAD, DELIVERED, ENDED, STATES, attempts_of, head_of, line_of
 from sidecar.webhooks.failing import Failing
 from sidecar.webhooks.keys import Keys, fetching_over
@@ -138,7 +138,7 @@ class Webhooks:
         if hook.worker is None:
             hook.worker = Worker(
                 line_of(name), self._holder, self.backlog, runs, pace, self.clock, self.tell,
-                partial(self.ended, name), "event",
+                partial(self.ended, name), "event", UNREACHED_PAUSE,
             )  # fmt: skip
             hook.worker.start()
         else:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Protocol
 
 from sidecar.auth.oauth.pace import Pace
@@ -42,7 +43,10 @@ class Runs(Protocol):
 
 
 class Worker:
-    """Works one line off. `ended` is told of each entry that ended, before it is settled; `noun` is its word."""
+    """Works one line off. `ended` is told of each entry that ended, before it is settled; `noun` is its word.
+
+    Where a turn that can send nothing ends at once, one that goes on for over `trying_max` seconds is taken for sent.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Worker:
         tell: Callable[..., None],
         ended: Callable[[Entry, Ended], Awaitable[None]],
         noun: str = "job",
+        trying_max: float = inf,
     ) -> None:
         self._line = line
         self._holder = holder
@@ -65,6 +70,7 @@ class Worker:
         self._tell = tell
         self._ended = ended
         self._noun = noun
+        self._trying_max = trying_max
         self._tasks = Tasks()
         self._giving_back = Tasks()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -73,6 +79,7 @@ class Worker:
         self._paused_until = 0.0
         self._is_trying = False  # The last turn could send nothing: one at a time until one does.
         self._is_stopping = False
+        self._begun_at = 0.0  # The latest turn.
         self._idle_s = LOOK_EVERY
 
     def start(self) -> None:
@@ -135,6 +142,7 @@ class Worker:
         for entry in entries:
             if entry.id in self._running:  # Its lease had ended, and is ours again: its turn goes on.
                 continue
+            self._begun_at = self._clock.now()
             self._running[entry.id] = task = self._tasks.spawn(self._turn(entry), f"{self._noun} of {self._line}")
             task.add_done_callback(partial(self._done, entry.id))
         return not entries
@@ -145,6 +153,8 @@ class Worker:
         What only waits to be settled leaves its place to another, so that what lies on a side of the store that is
         there goes on while the other is away. At most as many as may run at once do so: twice that is in memory, then.
         """
+        if self._running and self._clock.now() - self._begun_at > self._trying_max:
+            self._is_trying = False  # It found somebody, and they are slow: no reason for the others to wait.
         at_once = 1 if self._is_trying else self.runs.concurrency
         return at_once - len(self._running) + min(len(self._unsettled), at_once)
 

@@ -57,13 +57,15 @@ class App:
         self.is_away = False
         self.says: dict[str, list[Said]] = {}  # By event, one after the other; then it takes it.
         self.refuses: set[str] = set()  # These always.
+        self.hangs_next = False  # The next one it gets it never answers to,
+        self.slow: set[str] = set()  # nor to these.
         self.asked: list[tuple[float, str, int]] = []
         self.taken: list[tuple[float, str, bytes]] = []
         self.under_way = self.under_way_max = 0
 
-    async def post(self, _: Target, headers: Any, body: bytes, *bounds: float) -> Said:
+    async def post(self, _: Target, headers: Any, body: bytes, seconds: float, answer_max: int) -> Said:
         """Take one, within its time and bytes."""
-        assert all(bound > 0 for bound in bounds)
+        assert answer_max > 0
         fields = dict(headers)
         name, attempt = fields[b"Sidecar-Event-Id"].decode().partition(".")[2], int(fields[b"Sidecar-Event-Attempt"])
         if self.is_away:
@@ -73,6 +75,12 @@ class App:
         self.under_way_max = max(self.under_way_max, self.under_way)
         await self._clock.sleep(TAKES)
         self.under_way -= 1
+        if self.hangs_next:
+            self.hangs_next = False
+            self.slow.add(name)
+        if name in self.slow:
+            await self._clock.sleep(seconds)
+            return Said(0, error="the app did not answer")
         if name in self.refuses:
             return Said(500, error="the app answered 500")
         if self.says.get(name):
@@ -181,6 +189,25 @@ async def test_an_hour_without_the_app_loses_nothing_and_ends_in_no_stampede(clo
     assert len(it.lines("event_not_delivered")) <= 7
     assert len(it.lines("deliveries_succeed_again")) == 1
     assert {await it.state(name) for names in sent.values() for name in names} == {"delivered"}
+    await it.webhooks.stop(0)
+
+
+async def test_an_event_that_the_app_never_answers_holds_up_nobody_after_an_outage(clock: ManualClock) -> None:
+    """It may be the one that finds the app back: the others go on within some seconds, not when it is given up on."""
+    it = Delivering(clock, order_by="key")
+    it.app.is_away = True
+    names = [f"e{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        await it.send(name, json.dumps({"key": number}).encode())
+    await clock.advance(5.0)
+    it.app.is_away = False
+    it.app.hangs_next = True
+    await clock.advance(6.0)
+    (slow,) = it.app.slow
+    assert it.app.asked[0][1] == slow
+    assert {name for _, name, _ in it.app.taken} == set(names) - {slow}
+    await clock.advance(40.0)
+    assert len(it.app.times(slow)) == 2, "tried again by the schedule"
     await it.webhooks.stop(0)
 
 
