@@ -4,11 +4,13 @@ import json
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from joserfc import jwk
 
 from sidecar.webhooks.incoming import Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.presets import preset, webhook_presets
 from sidecar.webhooks.scheme import Scheme
-from tests.kit.senders import NOW, SENDERS, Sent, http_date, millis, rfc3339, seconds
+from tests.kit.senders import NOW, SENDERS, Sent, certificate, http_date, millis, rfc3339, seconds
 
 NAMES = sorted(SENDERS)
 TIMED = [name for name in NAMES if preset(name).timestamp is not None]
@@ -92,6 +94,67 @@ def test_every_bit_of_the_signature_counts(name: str) -> None:
             refusal(name, sent, rest._replace(headers=[*rest.headers, (sent.signature, other)]))
     for other in (value[:-1], value + b"0", value + b"=", b""):
         refusal(name, sent, rest._replace(headers=[*rest.headers, (sent.signature, other)]))
+
+
+# What stands in front of a signature that is in the body.
+WITHIN = {
+    "adyen": b'"hmacSignature": "', "aws": b'"Signature": "', "braintree": b"bt_signature=",
+    "mailgun": b'{"signature": {"timestamp"', "mailgun-routes": b"&signature=", "microsoft_graph": b'"clientState": "',
+}  # fmt: skip
+# What is signed of a body that is not signed as a whole, and what somebody would like to have there.
+SIGNED = [
+    ("adyen", b"1130", b"9130"), ("adyen", b"Shop", b"Shoq"), ("adyen", b"psp2", b"psp3"),
+    ("adyen", b'"success": "true"', b'"success": "trud"'), ("aws", b'"m-1"', b'"m-2"'),
+    ("aws", b"Notification", b"Notificatiom"), ("aws", b'"Type":', b'"Subject": "x", "Type":'),
+    ("braintree", b"bt_payload=e", b"bt_payload=f"),
+    ("mailgun", b"ab12", b"ab13"), ("mailgun-routes", b"ab12", b"ab13"), ("mandrill", b"Digits=2", b"Digits=3"),
+    ("mandrill", b"To=", b"Too="), ("paypal", b"evt_1", b"evt_2"), ("twilio", b"Digits=2", b"Digits=3"),
+    ("twilio", b"To=", b"Too="),
+]  # fmt: skip
+
+
+def test_every_preset_that_signs_within_the_body_is_among_these() -> None:
+    """None is left out of what is tried; a JWT and a token in a header sign nothing there."""
+    within = {name for name in NAMES if SENDERS[name](b"", NOW).signature == b"signature"}
+    assert within == WITHIN.keys()
+    partly = {name for name in NAMES if not preset(name).covers_body and preset(name).algorithm not in {"token", "jwt"}}
+    assert partly == {name for name, _, _ in SIGNED}
+
+
+@pytest.mark.parametrize("name", sorted(WITHIN))
+def test_every_bit_of_a_signature_in_the_body_counts(name: str) -> None:
+    """As of one in a header; also left out."""
+    sent = SENDERS[name](BODIES[0], NOW)
+    body = sent.incoming.body
+    start = body.index(WITHIN[name]) + len(WITHIN[name])
+    if name == "mailgun":
+        start = body.index(b'"signature": "', start) + len(b'"signature": "')
+    end = min(at for at in (body.find(b'"', start), body.find(b"&", start), len(body)) if at > 0)
+    for at in range(max(start, end - 40), end):
+        for bit in (1, 32):
+            other = body[:at] + bytes([body[at] ^ bit]) + body[at + 1 :]
+            refusal(name, sent, sent.incoming._replace(body=other))
+    refusal(name, sent, sent.incoming._replace(body=body[:start] + body[end:]))
+
+
+@pytest.mark.parametrize(("name", "now", "wanted"), SIGNED)
+def test_what_is_signed_of_a_body_counts(name: str, now: bytes, wanted: bytes) -> None:
+    """Where the rest of it does not."""
+    sent = SENDERS[name](BODIES[0], NOW)
+    body = sent.incoming.body
+    assert now in body
+    refusal(name, sent, sent.incoming._replace(body=body.replace(now, wanted, 1)))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(SECRET)))
+def test_another_key_at_the_vendors_host_is_refused(name: str) -> None:
+    """As another secret is; and what is no key is none."""
+    sent = SENDERS[name](BODIES[0], NOW)
+    [url] = sent.keys
+    other = rsa.generate_private_key(65537, 2048)
+    keys = json.dumps({"keys": [jwk.RSAKey.import_key(other, {"kid": "g"}).as_dict(private=False)]}).encode()
+    for found in (keys if preset(name).algorithm == "jwt" else certificate(other), b"", b"<html>"):
+        refusal(name, sent._replace(keys={url: found}))
 
 
 @pytest.mark.parametrize("name", TIMED)
