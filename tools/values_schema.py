@@ -1,9 +1,10 @@
-"""Write helm/sidecar/values.schema.json: the schema of the chart's values, with that of sidecar.toml for `config`.
+"""Write values.schema.json of both charts: what their values may be, with the schema of sidecar.toml for `config`.
 
     python tools/values_schema.py [--check]
 
-What the chart's own values may be stands in values.schema.in.json, by hand, where `"$ref": "#/$defs/config"` stands for
-the whole of sidecar.toml. `--check` writes nothing, and ends with 1 if the file is another one.
+What a chart's own values may be stands in its values.schema.in.json, by hand. There `"$ref": "#/$defs/config"` stands
+for the whole of sidecar.toml, and in the injector's `"$ref": "#/$defs/values"` for the values of the chart sidecar.
+`--check` writes nothing, and ends with 1 if a file is another one.
 """
 
 import json
@@ -13,36 +14,46 @@ from typing import Any
 
 from sidecar.config.schema import schema
 
-CHART = Path(__file__).resolve().parent.parent / "helm" / "sidecar"
-OUTER, WHOLE = CHART / "values.schema.in.json", CHART / "values.schema.json"
+HELM = Path(__file__).resolve().parent.parent / "helm"
 
 
-def merged(outer: dict[str, Any]) -> dict[str, Any]:
-    """Put the config's schema, and what it refers to, beside the chart's own definitions."""
-    config = schema()
-    inner, draft = config.pop("$defs"), config.pop("$schema")
+def merged(outer: dict[str, Any], name: str, part: dict[str, Any]) -> dict[str, Any]:
+    """Put a schema under its name, and what it refers to, beside the chart's own definitions."""
+    part = dict(part)
+    inner, draft = part.pop("$defs"), part.pop("$schema")
+    title = outer.get("title")
     if outer.get("$schema") != draft:
-        raise SystemExit(f"{OUTER.name}: write {json.dumps(draft)} as $schema, which is the one of the config's part")
-    if taken := outer.get("$defs", {}).keys() & {"config", *inner}:
-        raise SystemExit(f"{OUTER.name}: other names are needed for {', '.join(sorted(taken))} in $defs")
-    return {**outer, "$defs": {**outer.get("$defs", {}), "config": config, **inner}}
+        raise SystemExit(f"{title}: write {json.dumps(draft)} as $schema, which is the one of {name}")
+    own = outer.get("$defs", {})
+    if taken := own.keys() & {name, *inner} | {name} & inner.keys():
+        raise SystemExit(f"{title}: other names are needed for {', '.join(sorted(taken))} in $defs")
+    return {**outer, "$defs": {**own, name: part, **inner}}
 
 
-def written() -> str:
-    """Give the text of the file."""
-    return json.dumps(merged(json.loads(OUTER.read_text())), indent=1) + "\n"
+def written() -> dict[Path, str]:
+    """Give the text of each file."""
+    outer = {
+        chart: json.loads((HELM / chart / "values.schema.in.json").read_text()) for chart in ("sidecar", "injector")
+    }
+    sidecar = merged(outer["sidecar"], "config", schema())
+    found = {"sidecar": sidecar, "injector": merged(outer["injector"], "values", sidecar)}
+    return {HELM / chart / "values.schema.json": json.dumps(whole, indent=1) + "\n" for chart, whole in found.items()}
 
 
 def main() -> int:
-    """Write the file, or compare it."""
-    if sys.argv[1:] == ["--check"]:
-        is_current = WHOLE.exists() and WHOLE.read_text() == written()
-        print("current" if is_current else f"{WHOLE.name} is not current; make schema writes it")
-        return 0 if is_current else 1
-    if sys.argv[1:]:
+    """Write the files, or compare them."""
+    if sys.argv[1:] not in ([], ["--check"]):
         print(__doc__)
         return 2
-    WHOLE.write_text(written())
+    old = [path for path, text in written().items() if not path.exists() or path.read_text() != text]
+    if sys.argv[1:]:
+        print(
+            *[f"{path.relative_to(HELM)} is not current; make schema writes it" for path in old] or ["current"],
+            sep="\n",
+        )
+        return 1 if old else 0
+    for path in old:
+        path.write_text(written()[path])
     return 0
 
 
