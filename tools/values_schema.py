@@ -36,7 +36,10 @@ def written() -> dict[Path, str]:
         chart: json.loads((HELM / chart / "values.schema.in.json").read_text()) for chart in ("sidecar", "injector")
     }
     sidecar = merged(outer["sidecar"], "config", schema())
-    found = {"sidecar": sidecar, "injector": merged(outer["injector"], "values", sidecar)}
+    laid_over = {
+        key: value for key, value in sidecar.items() if key != "required"
+    }  # Over the defaults, so all is optional.
+    found = {"sidecar": sidecar, "injector": merged(outer["injector"], "values", laid_over)}
     return {HELM / chart / "values.schema.json": json.dumps(whole, indent=1) + "\n" for chart, whole in found.items()}
 
 

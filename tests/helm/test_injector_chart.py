@@ -175,7 +175,7 @@ def test_objects_around_the_pods_go_into_their_namespace() -> None:
     policy = only(objects, "NetworkPolicy", "sidecar-shop")
     assert policy["metadata"]["namespace"] == "shop"
     assert policy["spec"]["podSelector"] == {"matchLabels": {"app": "shop"}}
-    assert only(objects, "PodMonitor")["metadata"]["namespace"] == "shop"
+    assert only(objects, "PodMonitor", "sidecar-shop")["metadata"]["namespace"] == "shop"
 
 
 def test_a_changed_config_replaces_the_injector_s_pods() -> None:
@@ -202,6 +202,16 @@ def test_its_budget_keeps_one_replica() -> None:
     assert only(objects_of({}), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     off = objects_of({"podDisruptionBudget": {"enabled": False}})
     assert "PodDisruptionBudget" not in {each["kind"] for each in off}
+
+
+def test_its_metrics_are_read_over_tls() -> None:
+    """By the name in the certificate, since a pod is asked by its address."""
+    (endpoint,) = only(objects_of({"podMonitor": {"enabled": True}}), "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["scheme"]) == ("https", "https")
+    assert endpoint["tlsConfig"] == {
+        "serverName": "injector-sidecar-injector.sidecar-system.svc",
+        "ca": {"secret": {"name": "injector-sidecar-injector-tls", "key": "ca.crt"}},
+    }
 
 
 # The certificate.

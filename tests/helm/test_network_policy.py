@@ -125,6 +125,19 @@ def test_vault_and_valkey_are_reached_where_they_stand() -> None:
     assert list(ways_out(named))[1:] == [([8200], SOMEWHERE), ([26379, 26380], SOMEWHERE)]
 
 
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ({"url": "redis://[fd00::1]:6380"}, [6380]),
+        ({"url": "redis://a,b:6381", "mode": "cluster"}, [6379, 6381]),
+        ({"url": "redis://a:26380", "mode": "sentinel", "master": "m"}, [6379, 26380]),
+    ],
+)
+def test_every_server_of_valkey_s_is_reached(store: Values, expected: list[int]) -> None:
+    """IPv6, several nodes, and the server that the sentinels name, which is on the usual port."""
+    assert [found for found, _ in ways_out({"config": {"store": {"kind": "valkey", **store}}})][1:] == [expected]
+
+
 def test_addresses_without_a_port_have_the_usual_one() -> None:
     """443 for Vault, 6379 for Valkey."""
     vault = {"kind": "vault", "address": "https://vault.example", "auth": {"method": "kubernetes", "role": "r"}}

@@ -50,6 +50,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"persistence": {"kind": "pvc"}}, "/persistence/kind", "'emptyDir', 'claimTemplate', 'existingClaim'"),
     ({"persistence": {"size": "1GiB"}}, "/persistence/size", "does not match pattern"),
     ({"socket": True}, "/socket", "got boolean, want object"),
+    ({"socket": None}, "", "missing property 'socket'"),
     ({"webhooks": {"ingress": {"hosts": []}}}, "/webhooks/ingress", "'hosts' not allowed"),
     ({"webhooks": {"service": {"port": 70000}}}, "/webhooks/service/port", "maximum"),
     ({"webhooks": {"httpRoute": {"pathPrefix": "hooks"}}}, "/webhooks/httpRoute/pathPrefix", "does not match pattern"),

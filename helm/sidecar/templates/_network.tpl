@@ -113,7 +113,7 @@ spec:
 {{- range $_, $store := get . "secrets" | default dict -}}
 {{- if and (kindIs "map" $store) (eq (get $store "kind" | default "") "vault") -}}
 {{- $address := get $store "address" | default "" -}}
-{{- $port := regexFind ":[0-9]+" (regexReplaceAll "^https?://" $address "") | trimPrefix ":" -}}
+{{- $port := regexFind ":[0-9]+" (regexReplaceAll "^https?://(\\[[^\\]]*\\])?" $address "") | trimPrefix ":" -}}
 {{- $ports = append $ports (int (default (ternary "80" "443" (hasPrefix "http://" $address)) $port)) -}}
 {{- end -}}
 {{- end -}}
@@ -123,10 +123,12 @@ spec:
 {{- define "sidecar.valkeyPorts" -}}
 {{- $ports := list -}}
 {{- if eq (dig "store" "kind" "" .) "valkey" -}}
-{{- range $port := regexFindAll ":[0-9]+" (regexReplaceAll "^rediss?://" (dig "store" "url" "" .) "") -1 -}}
-{{- $ports = append $ports (trimPrefix ":" $port | int) -}}
+{{- range $host := regexReplaceAll "^rediss?://" (dig "store" "url" "" .) "" | splitList "," -}}
+{{- $port := regexFind ":[0-9]+" (regexReplaceAll "\\[[^\\]]*\\]" $host "") | trimPrefix ":" -}}
+{{- $ports = append $ports (default "6379" $port | int) -}}
 {{- end -}}
-{{- $ports = $ports | default (list 6379) -}}
+{{- /* The server that the sentinels name. */ -}}
+{{- if eq (dig "store" "mode" "" .) "sentinel" -}}{{- $ports = append $ports 6379 -}}{{- end -}}
 {{- end -}}
 {{- include "sidecar.ascending" ($ports | uniq) -}}
 {{- end -}}
