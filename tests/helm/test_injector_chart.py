@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sidecar.config.load import read_text
 from tests.helm.charts import (
+    HELM,
     Object,
     Values,
     benched,
@@ -214,6 +216,17 @@ def test_its_metrics_are_read_over_tls() -> None:
     }
 
 
+def test_its_alerts_are_those_of_its_file() -> None:
+    """With the runbook's place and what is left out, as in the chart sidecar."""
+    text = (HELM / "injector/files/alerts.yaml").read_text()
+    known = [rule["alert"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    alerts = {"enabled": True, "runbookUrl": "https://docs.example/runbook.md", "leaveOut": known[:1]}
+    rule = only(objects_of({"alerts": alerts}), "PrometheusRule")
+    found = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert [each["alert"] for each in found] == known[1:]
+    assert all(each["annotations"]["runbook_url"].startswith("https://docs.example/runbook.md#") for each in found)
+
+
 # The certificate.
 
 
@@ -275,10 +288,6 @@ def test_a_supplied_certificate_is_mounted() -> None:
 @pytest.mark.parametrize("name", ["app.yaml"])
 def test_the_injected_example_asks_for_a_config_that_there_is(name: str) -> None:
     """Its annotation names one, in a namespace that may use it."""
-    import yaml
-
-    from tests.helm.charts import HELM
-
     known = values_of("examples/injected/injector-values.yaml")["configs"]
     for each in yaml.safe_load_all((HELM / "examples/injected" / name).read_text()):
         template = each["spec"].get("template") or each["spec"]["jobTemplate"]["spec"]["template"]

@@ -167,6 +167,7 @@ INJECTOR: list[tuple[Values, str]] = [
     ({"webhook": {"failurePolicy": "fail"}}, "at '/webhook/failurePolicy'"),
     ({"webhook": {"timeoutSeconds": 31}}, "at '/webhook/timeoutSeconds'"),
     ({"certificate": {"kind": "letsencrypt"}}, "at '/certificate/kind'"),
+    ({"alerts": {"enabled": True}}, "alerts.runbookUrl: say where docs/runbook.md is published"),
     ({"certificate": {"kind": "supplied"}}, "certificate.secretName: name the Secret"),
     ({"certificate": {"kind": "supplied", "secretName": "s"}}, "certificate.caBundle: write the authority's"),
     ({"configs": {"s": {"namespaces": ["*"], "values": {}}}}, 'configs.s.namespaces: "*" does not say'),

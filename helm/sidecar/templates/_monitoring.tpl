@@ -48,10 +48,20 @@ spec:
       interval: {{ .Values.serviceMonitor.interval | quote }}
 {{- end -}}
 
-{{/* The rules of files/alerts.yaml, in which three things are the values' to say. */}}
 {{- define "sidecar.prometheusRule" -}}
-{{- $alerts := .Values.alerts -}}
-{{- $text := .Files.Get "files/alerts.yaml" | replace "https://runbook.invalid/runbook.md" $alerts.runbookUrl -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  {{- include "sidecar.metadata" (dict "top" . "suffix" "" "labels" .Values.alerts.labels) | nindent 2 }}
+spec:
+  groups:
+    {{- include "sidecar.alertGroups" (dict "text" (.Files.Get "files/alerts.yaml") "alerts" .Values.alerts) | nindent 4 }}
+{{- end -}}
+
+{{/* The groups of a file with alerts, in which three things are the values' to say. {text, alerts}. */}}
+{{- define "sidecar.alertGroups" -}}
+{{- $alerts := .alerts -}}
+{{- $text := .text | replace "https://runbook.invalid/runbook.md" $alerts.runbookUrl -}}
 {{- $groups := list -}}
 {{- range $group := ($text | replace "job=~\".+\"" $alerts.selector | fromYaml).groups -}}
 {{- $rules := list -}}
@@ -60,13 +70,7 @@ spec:
 {{- end -}}
 {{- if $rules -}}{{- $groups = append $groups (set $group "rules" $rules) -}}{{- end -}}
 {{- end -}}
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  {{- include "sidecar.metadata" (dict "top" . "suffix" "" "labels" .Values.alerts.labels) | nindent 2 }}
-spec:
-  groups:
-    {{- toYaml $groups | nindent 4 }}
+{{- toYaml $groups -}}
 {{- end -}}
 
 {{- define "sidecar.dashboard" -}}
