@@ -110,6 +110,11 @@ def test_it_says_what_it_is_and_runs_as_a_number(image: Image) -> None:
     assert labels["org.opencontainers.image.base.name"].endswith("-slim")
 
 
+def test_what_a_plain_container_needs_to_let_the_app_end_first_is_there(image: Image) -> None:
+    """Its preStop runs `sleep`, below Kubernetes 1.30, which has an action for that."""
+    assert (image.root / "usr/bin/sleep").exists()
+
+
 def test_nothing_in_it_installs_or_compiles(image: Image) -> None:
     """No pip, no compiler."""
     found = [

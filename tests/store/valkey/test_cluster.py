@@ -92,7 +92,7 @@ async def test_a_cluster_over_tls(tmp_path: Path) -> None:
             for front in fronts:
                 await stack.enter_async_context(front)
             url = f"rediss://localhost:{ports[0]}"
-            async with opened(url, told, cluster.password, mode="cluster", context=context) as store:
+            async with opened(url, told, cluster.password, mode="cluster", context=context, timeout=10.0) as store:
                 assert store.is_up, store.snapshot()["problem"]
                 await asyncio.gather(*(store.records.put(f"{n}", b"v", LIFE) for n in range(30)))
             assert all(front.carried for front in fronts)
