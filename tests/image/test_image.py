@@ -7,50 +7,41 @@ from pathlib import Path
 import aiohttp
 
 from sidecar import __version__
+from tests.helm.charts import laid
+from tests.helm.loopback import KEY, SECRETS, Values, container_of, text_of, values_for
 from tests.image.conftest import Image
 from tests.kit.app import App
-from tests.kit.container import USER, run_in
+from tests.kit.container import run_in
+from tests.kit.kubelet import telemetry_url
 from tests.kit.mount import Mount
 from tests.kit.process import Process
 from tests.kit.vendor import Vendor
 
+USER = 65532
 SIZE_MAX = 150 * 2**20  # On top of the base.
 
 
-def config(vendor: Vendor) -> str:
-    """One service with a credential from a mounted Secret, and a store in an emptyDir."""
-    return f"""
-[store]
-kind = "sqlite"
-path = "/var/lib/sidecar/state.db"
-[secrets.mounted]
-kind = "file"
-path = "/etc/sidecar-secrets/crm"
-[services.crm]
-base_url = "http://127.0.0.1:{vendor.port}"
-allow_private = true
-auth = {{ kind = "bearer", secret = "mounted:key" }}
-"""
+class Contained(Process):
+    """The container that the chart renders, in the image's root tree, with all that it mounts."""
 
-
-def contained(image: Image, folder: Path, vendor: Vendor, key: str) -> tuple[Process, Mount]:
-    """Make a container as the chart describes one: config, secret and state mounted, all else read-only."""
-    settings, secret = Mount(folder / "config"), Mount(folder / "secret")
-    secret.write({"key": key})
-    state, written = folder / "state", folder / "written"
-    state.mkdir()
-    written.mkdir()
-    command = run_in(
-        image.root, image.command, image.config["Env"],
-        {
-            "/etc/sidecar": (settings.path, True),
-            "/etc/sidecar-secrets/crm": (secret.path, True),
-            "/var/lib/sidecar": (state, False),
-        },
-    )  # fmt: skip
-    sidecar = Process(written, config(vendor), command=command)
-    settings.write({"sidecar.toml": sidecar.config_file.read_bytes()})
-    return sidecar, settings
+    def __init__(self, image: Image, folder: Path, values: Values) -> None:
+        written = folder / "written"
+        written.mkdir()
+        super().__init__(written, "")
+        container = container_of(values)
+        mounts: dict[str, tuple[Path, bool]] = {"/etc/hosts": (Path("/etc/hosts"), True)}  # As the kubelet does.
+        for mount in container["volumeMounts"]:
+            place = folder / mount["name"]
+            place.mkdir()
+            mounts[mount["mountPath"]] = (place, mount.get("readOnly", False))
+        self.settings = Mount(mounts["/etc/sidecar"][0])
+        self.settings.write({"sidecar.toml": text_of(values)})
+        for path, files in SECRETS.items():
+            Mount(mounts[path][0]).write(files)
+        self.state = mounts["/var/lib/sidecar"][0]
+        command = [*image.config["Entrypoint"], *container["args"]]
+        self._command = run_in(image.root, command, image.config["Env"], mounts, container["securityContext"])
+        self.telemetry_url = telemetry_url(container)
 
 
 def rights(pid: int) -> dict[str, str]:
@@ -67,22 +58,25 @@ def mounts_of(pid: int) -> dict[str, str]:
 
 async def test_a_container_of_it_starts_serves_and_ends_as_a_pods_does(image: Image, tmp_path: Path) -> None:
     """Read-only, as nobody, without a capability; its probes, a call with the mounted key, SIGTERM."""
-    async with Vendor.echoing() as vendor, contained(image, tmp_path, vendor, "key-of-the-test")[0] as sidecar:
-        said = rights(sidecar.pid)
-        assert set(said["Uid"].split()) == set(said["Gid"].split()) == {str(USER)}
-        assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
-        assert said["NoNewPrivs"] == "1"
-        modes = mounts_of(sidecar.pid)
-        wanted = {"/": "ro", "/etc/sidecar": "ro", "/etc/sidecar-secrets/crm": "ro", "/var/lib/sidecar": "rw"}
-        assert modes | wanted == modes
-        async with aiohttp.ClientSession(sidecar.telemetry_url) as session:
-            for path in ("/livez", "/readyz", "/metrics"):
-                async with session.get(path) as answer:
-                    assert answer.status == 200, path
-        async with App.to(sidecar.egress_url) as app:
-            assert (await app.ask("GET", "/crm/v1/things")).status == 200
-        assert vendor.requests[-1].values("Authorization") == [b"Bearer key-of-the-test"]
-        assert (tmp_path / "state" / "state.db").stat().st_uid == USER
+    async with Vendor.echoing() as vendor:
+        values, egress = values_for(vendor)
+        async with Contained(image, tmp_path, values) as sidecar:
+            said = rights(sidecar.pid)
+            assert set(said["Uid"].split()) == set(said["Gid"].split()) == {str(USER)}
+            assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+            assert said["NoNewPrivs"] == "1"
+            modes = mounts_of(sidecar.pid)
+            wanted = {"/": "ro", "/etc/sidecar": "ro", "/etc/sidecar-secrets/vendors": "ro", "/var/lib/sidecar": "rw"}
+            assert modes | wanted == modes
+            async with aiohttp.ClientSession(sidecar.telemetry_url) as session:
+                for path in ("/livez", "/readyz", "/metrics"):
+                    async with session.get(path) as answer:
+                        assert answer.status == 200, path
+            for address in (f"http://127.0.0.1:{egress}", f"unix:{tmp_path}/sidecar-socket/egress.sock"):
+                async with App.to(address) as app:
+                    assert (await app.ask("GET", "/crm/v1/things")).status == 200
+                assert vendor.requests[-1].values("Authorization") == [f"Bearer {KEY}".encode()]
+            assert (sidecar.state / "state.db").stat().st_uid == USER
     assert sidecar.exit_code == 0
     assert sidecar.errors == b""
     assert sidecar.lines[-1]["step"] == "close"
@@ -91,9 +85,10 @@ async def test_a_container_of_it_starts_serves_and_ends_as_a_pods_does(image: Im
 async def test_a_config_map_that_changes_is_read_without_a_restart(image: Image, tmp_path: Path) -> None:
     """As the kubelet changes it: a new folder, and `..data` swapped."""
     async with Vendor.echoing() as vendor:
-        sidecar, settings = contained(image, tmp_path, vendor, "key-of-the-test")
-        async with sidecar:
-            settings.write({"sidecar.toml": sidecar.config_file.read_text() + 'timeout = "9s"\n'})
+        values, _ = values_for(vendor)
+        async with Contained(image, tmp_path, values) as sidecar:
+            changed = text_of(laid(values, {"config": {"log": {"level": "debug"}}}))
+            sidecar.settings.write({"sidecar.toml": changed})
             line = await sidecar.wait_for_line(lambda line: line.get("generation") == 2, "the next config")
             assert (line["msg"], line["services"]) == ("config_loaded", ["crm"])
 

@@ -18,6 +18,12 @@ from tests.kit.process import Process
 CONFIG, SECRETS, STATE, SOCKET = "/etc/sidecar", "/etc/sidecar-secrets", "/var/lib/sidecar", "/run/sidecar"
 
 
+def telemetry_url(container: Mapping[str, Any]) -> str:
+    """Give where its probes are asked, from this machine."""
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    return f"http://127.0.0.1:{ports['telemetry']}"
+
+
 class Container(Process):
     """The container that a pod says, run as a process; `secrets` are the contents of Secret volumes, by their mount."""
 
@@ -34,8 +40,7 @@ class Container(Process):
         for place, files in secrets.items():
             Mount(self._inside(place)).write(files)
         self._command = [sys.executable, "-m", "sidecar", *map(self._moved, container["args"])]
-        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        self.telemetry_url = f"http://127.0.0.1:{ports['telemetry']}"
+        self.telemetry_url = telemetry_url(container)
 
     def swap_config(self, text: str) -> None:
         """Bring a changed ConfigMap: the directory's `..data` is swapped."""

@@ -3,56 +3,12 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import Any
 
-from tests.helm.charts import configs, laid, only, rendered, sidecar_of
+from tests.helm.charts import laid
+from tests.helm.loopback import KEY, SECRETS, container_of, socket_below, text_of, values_for
 from tests.kit.app import App
 from tests.kit.kubelet import Container
-from tests.kit.process import free_ports
 from tests.kit.vendor import Vendor, answer
-
-Values = dict[str, Any]
-
-
-def values_for(vendor: Vendor) -> tuple[Values, int]:
-    """Give values of a chart whose vendor is on loopback, and the port of the app's door."""
-    egress, admin, telemetry, webhooks = free_ports(4)
-    listen = {
-        "egress": [f"127.0.0.1:{egress}", "unix:/run/sidecar/egress.sock"],
-        "admin": f"127.0.0.1:{admin}",
-        "telemetry": f"0.0.0.0:{telemetry}",
-        "webhooks": f"0.0.0.0:{webhooks}",
-    }
-    crm = {
-        "base_url": vendor.url,
-        "allow_private": True,
-        "auth": {"kind": "bearer", "secret": "vendors:token"},
-        "queue": {},
-    }
-    values: Values = {
-        "config": {
-            "sidecar": {"environment": "staging"},
-            "listen": listen,
-            "store": {"kind": "sqlite"},
-            "services": {"crm": crm},
-        },
-        "secretVolumes": {"vendors": {"secret": {"secretName": "vendors"}}},
-        "socket": {"enabled": True},
-    }
-    return values, egress
-
-
-def text_of(values: Values) -> str:
-    """Render the ConfigMap, and give its sidecar.toml."""
-    ((_, text),) = configs(rendered("examples/bare", {"sidecar": values}))
-    return text
-
-
-def container_of(folder: Path, values: Values) -> Container:
-    """Render the pod, and make its container, with what the Secret holds."""
-    pod = only(rendered("examples/bare", {"sidecar": values}), "Deployment")["spec"]["template"]
-    secrets = {"/etc/sidecar-secrets/vendors": {"token": "key-of-the-test"}}
-    return Container(folder, sidecar_of(pod), text_of(values), secrets)
 
 
 async def test_a_pod_of_the_chart_starts_calls_reloads_and_ends(tmp_path: Path) -> None:
@@ -61,13 +17,13 @@ async def test_a_pod_of_the_chart_starts_calls_reloads_and_ends(tmp_path: Path) 
     may_answer.set()
     async with Vendor.stalling(answer(b"contacts"), 20, may_answer) as vendor:
         values, egress = values_for(vendor)
-        async with container_of(tmp_path, values) as sidecar:
+        async with Container(tmp_path, container_of(values), text_of(values), SECRETS) as sidecar:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert await sidecar.probe(probe)
-            for address in (f"http://127.0.0.1:{egress}", f"unix:{tmp_path}/run/sidecar/egress.sock"):
+            for address in (f"http://127.0.0.1:{egress}", socket_below(tmp_path)):
                 async with App.to(address) as app:
                     assert (await app.ask("GET", "/crm/contacts")).body == b"contacts"
-            assert [request.values("Authorization") for request in vendor.requests] == [[b"Bearer key-of-the-test"]] * 2
+            assert [request.values("Authorization") for request in vendor.requests] == [[f"Bearer {KEY}".encode()]] * 2
             assert (tmp_path / "var/lib/sidecar/state.db").exists()
 
             sidecar.swap_config(text_of(laid(values, {"config": {"log": {"level": "debug"}}})))
@@ -85,4 +41,4 @@ async def test_a_pod_of_the_chart_starts_calls_reloads_and_ends(tmp_path: Path) 
                 assert (await call).body == b"contacts"
             assert await sidecar.wait() == 0
     assert sidecar.errors == b""
-    assert "key-of-the-test" not in str(sidecar.lines)
+    assert KEY not in str(sidecar.lines)
