@@ -46,6 +46,16 @@ class Job(NamedTuple):
     key: str
 
 
+async def _all_of(session: aiohttp.ClientSession, process: Process) -> set[str]:
+    """Give all jobs that the store knows, those too whose acknowledgement nobody heard."""
+    names: set[str] = set()
+    after = ""
+    while page := (await json_of(session, f"{process.admin_url}/api/jobs?limit=100&after={after}"))["jobs"]:
+        names |= {job["id"] for job in page}
+        after = page[-1]["id"]
+    return names
+
+
 class Deferring(Story):
     """Every job that was acknowledged is done, once for each key, in order of its row, and told to the app."""
 
@@ -140,7 +150,7 @@ class Deferring(Story):
             for state in ("waiting", "running"):  # Those too whose acknowledgement nobody heard.
                 while (await json_of(session, f"{process.admin_url}/api/jobs?state={state}"))["jobs"]:
                     await CLOCK.sleep(PAUSE)
-            jobs = {job.place.rpartition("/")[2] for job in self.jobs.values()}
+            jobs = await _all_of(session, process)
             await self.until(lambda: jobs <= self.inbox.jobs, "results to be told")
 
     async def _end_of(self, session: aiohttp.ClientSession, door: str, job: Job) -> None:
