@@ -24,6 +24,7 @@ from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.event import Head, encode, head_of, headers_of, id_in_conflict, id_of, key_of, line_of
 from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.keys import Keys, KeyUnavailable
+from sidecar.webhooks.repeated import Repeated
 from sidecar.webhooks.verifying import revealed
 
 RETRY_AFTER = 5  # Seconds that a vendor is told to wait whose event cannot be stored now.
@@ -78,6 +79,7 @@ class Receiver:
         self._metrics = metrics
         self._wake = wake
         self._keys = keys
+        self._repeated = Repeated()
         self.methods = spec.verifier.methods  # By which the vendor calls; events come by POST.
 
     def count(self, result: str) -> None:
@@ -124,7 +126,8 @@ class Receiver:
 
     async def _greet(self, handshake: Handshake, verified: Verified, request_id: str) -> Answer:
         """Answer a handshake, once the secret that it brings is kept, if it shall be, and what it names was asked."""
-        level, told, secret = "info", {}, verified.secret
+        level, secret = "info", verified.secret
+        told: dict[str, str] = {}
         if verified.visits is not None:
             try:
                 await self._keys.visit(verified.visits)
@@ -140,7 +143,7 @@ class Receiver:
                     return self._refused(str(reason), request_id)
                 return self._not_now("unavailable", str(reason), request_id)
         self.count("handshake")
-        self._tell(level, "event_handshake", webhook=self._name, request_id=request_id, **told)
+        self._tell_some(level, "event_handshake", request_id, told)
         return Answer(*handshake)
 
     async def _store(
@@ -178,13 +181,19 @@ class Receiver:
 
     def _refused(self, reason: str, request_id: str) -> Answer:
         self.count("refused")
-        self._tell("warning", "event_refused", webhook=self._name, error=reason, request_id=request_id)
+        self._tell_some("warning", "event_refused", request_id, {"error": reason})
         return Answer(401)
 
     def _not_now(self, result: str, reason: str, request_id: str) -> Answer:
         self.count(result)
-        self._tell("error", "event_not_accepted", webhook=self._name, error=reason, request_id=request_id)
+        self._tell_some("error", "event_not_accepted", request_id, {"error": reason})
         return Answer(503, [(b"Retry-After", b"%d" % RETRY_AFTER)])
+
+    def _tell_some(self, level: str, msg: str, request_id: str, told: dict[str, str]) -> None:
+        """Write a line, unless many like it were written just now: then one of them counts the others."""
+        times = self._repeated.came(f"{msg} {' '.join(told.values())}", self._clock.now())
+        if times is not None:
+            self._tell(level, msg, webhook=self._name, request_id=request_id, **told, **times)
 
 
 def _wanted(patterns: tuple[str, ...]) -> Callable[[str | None], bool]:

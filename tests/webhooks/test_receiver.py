@@ -283,6 +283,32 @@ async def test_what_is_not_the_vendors_is_refused_with_the_reason_in_the_log_alo
     assert why in line["error"]
 
 
+async def test_a_flood_of_refused_requests_is_a_few_lines() -> None:
+    """Each is counted and gets its answer; whoever has no key writes no log of ours."""
+    it = Receiving()
+    flood = {"webhook-signature": "v1,AAAA"}
+    assert {await it.send("evt_1", headers=flood) for _ in range(200)} == {401}
+    assert (len(it.told), it.counted("refused")) == (5, 200)
+    await it.clock.advance(61)
+    await it.send("evt_1", headers=flood)
+    assert (len(it.told), it.told[-1]["times"]) == (6, 196)
+
+
+async def test_a_flood_of_handshakes_that_nobody_signs_is_a_few_lines(tmp_path: Path) -> None:
+    """Also where each brings a secret, which is kept nowhere."""
+    it = FromAsana(tmp_path, may_learn=False)
+    assert {(await it.greet(f"s-{number}"))[0] for number in range(200)} == {200}
+    assert (len(it.told), it.counted("handshake")) == (5, 200)
+
+
+async def test_a_flood_while_nothing_can_be_kept_is_a_few_lines() -> None:
+    """A vendor that sends everything again is told to come later, and the log is told how often."""
+    it = Receiving()
+    it.is_down = True
+    assert {await it.send(f"evt_{number}") for number in range(200)} == {503}
+    assert len(it.told) == 5
+
+
 async def test_any_of_several_secrets_verifies_and_none_that_is_read_is_a_503() -> None:
     """While it rotates both hold; a vendor that cannot be judged is told to come again, and not that it is wrong."""
     assert await Receiving(secrets=("whsec_b3RoZXI=", SECRET)).send("evt_1") == 200
