@@ -35,7 +35,7 @@ RETRIED = tuple(state for state, events in NEXT.items() if "retried" in events)
 LINE = "webhook/"  # In front of a webhook's name: its line in the store. No service is called so.
 ID_MAX = 128  # Characters of a vendor's id. Longer, or with others than these: its hash stands for it.
 KEY_MAX = 128  # Bytes of what keeps order. The same.
-_ID = re.compile(r"[A-Za-z0-9._:+=@-]+")
+_ID = re.compile(r"(?!(?:sha256|id)-[0-9a-f]{32}\Z)[A-Za-z0-9._:+=@-]+")  # And none that looks like a hash of ours.
 # What is the connection's, what would be a credential of the app's, and what we say ourselves.
 _LEFT_OUT = HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"cookie", b"x-request-id", b"expect"}
 

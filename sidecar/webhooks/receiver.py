@@ -163,8 +163,12 @@ class Receiver:
         if not await backlog.append(line, [NewEntry(name, key, encode(head), body, also=also)], self._bounds):
             return ACCEPTED, name
         there = await backlog.get(line, name)
-        # One that went away in between was there when this one came, and so was one that is known by its hash.
-        if there is None or head_of(there).body_hash == body_hash:
+        if there is None and also:  # It went away in between; or the id is another's second one, whose body may differ.
+            there = await backlog.get(line, also)
+            is_same = there is not None
+        else:  # One that has no id is known by its hash, whoever has that.
+            is_same = there is None or head_of(there).body_hash == body_hash
+        if is_same:
             return DUPLICATE, name
         head.conflicts_with, name = name, id_in_conflict(name, body_hash)
         if await backlog.append(line, [NewEntry(name, key, encode(head), body, also=also)], self._bounds):

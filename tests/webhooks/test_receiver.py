@@ -18,7 +18,7 @@ from sidecar.store.config import StoreConfig
 from sidecar.store.memory import MemoryStore
 from sidecar.telemetry.metrics import Metrics
 from sidecar.webhooks.config import WebhookConfig
-from sidecar.webhooks.event import head_of
+from sidecar.webhooks.event import head_of, id_of
 from sidecar.webhooks.incoming import Incoming
 from sidecar.webhooks.keys import Keys
 from sidecar.webhooks.presets import preset, webhook_presets
@@ -159,6 +159,26 @@ async def test_a_conflict_is_known_without_its_id_too() -> None:
         await it.take(name, body)
     assert len(await it.entries()) == 2
     assert (it.counted("conflict"), it.counted("duplicate")) == (1, 3)
+
+
+async def test_nobody_hides_an_event_behind_one_that_took_its_id() -> None:
+    """Who sends an old body without an id, and then with the id of an event to come, swallows nothing."""
+    it = FromGithub()
+    for name, body in (("", b"old"), ("7", b"old"), ("7", b"new"), ("7", b"new"), ("7", b"old")):
+        assert await it.take(name, body) == 200
+    bodies = [await it.store.backlog.get("webhook/stripe", name) for name, _ in await it.entries()]
+    assert [entry.body for entry in bodies if entry is not None] == [b"new", b"old"]
+    assert (it.counted("conflict"), it.counted("duplicate")) == (1, 3)
+
+
+async def test_nobody_hides_an_event_behind_an_id_that_looks_like_its_hash() -> None:
+    """An id that the vendor did not sign may be anything; it never is what stands for an event without one."""
+    it = FromGithub()
+    hidden = id_of("stripe", None, b"new").removeprefix("stripe.")
+    for name, body in (("", b"old"), (hidden, b"old"), ("", b"new"), (hidden, b"other")):
+        assert await it.take(name, body) == 200
+    bodies = [await it.store.backlog.get("webhook/stripe", name) for name, _ in await it.entries()]
+    assert [entry.body for entry in bodies if entry is not None] == [b"other", b"new", b"old"]
 
 
 class FromAsana(Receiving):
