@@ -17,6 +17,9 @@ ITEMS_MAX = 1000  # Events in one body that are signed one by one. More: refused
 _FORM = b"application/x-www-form-urlencoded"
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.DOTALL)
 _PORT = re.compile(r":[0-9]*$")
+# No URL holds these as they are (RFC 3986), and JSON begins with them: where a body stands behind the URL in a signed
+# text, its first part could be called as the end of the URL, and the rest would be another body that is signed.
+_NO_URL = re.compile(r"[^!-~]|[{\"]|\[\Z")
 
 
 class Reading:
@@ -68,7 +71,7 @@ class Reading:
     def query(self) -> list[tuple[bytes, bytes]]:
         """The query's fields, decoded."""
         text = self.incoming.url.partition("#")[0].partition("?")[2]
-        return _fields(text.encode(), "query")
+        return _fields(text.encode("utf-8", "surrogateescape"), "query")
 
     @cached_property
     def form(self) -> list[tuple[bytes, bytes]]:
@@ -95,6 +98,8 @@ class Reading:
     def url(self, form: str = "") -> bytes:
         """Give the URL as the vendor called it, or as some vendors write it when they sign."""
         url = self.incoming.url
+        if _NO_URL.search(url):
+            raise NotVerified("the URL holds what no URL may, and is signed")
         match = _URL.fullmatch(url)
         if not form or match is None:
             return url.encode()

@@ -41,6 +41,28 @@ def test_nothing_can_be_put_behind_a_text_that_was_hashed(name: str, size: int) 
     verifier.verify(other.incoming, [other.secret], NOW)
 
 
+@pytest.mark.parametrize("name", ["hubspot-v2", "hubspot", "square"])
+def test_no_part_of_a_body_can_be_called_as_the_end_of_the_url(name: str) -> None:
+    """URL and body stand behind each other in what is signed: what goes from one to the other is refused."""
+    body = b'[{"id":1},{"id":2}]'
+    sent = SENDERS[name](body, NOW)
+    verifier = Verifier(preset(name))
+    verifier.verify(sent.incoming, [sent.secret], NOW)
+    for size in range(1, len(body) + 1):
+        moved = sent.incoming._replace(url=sent.incoming.url + body[:size].decode(), body=body[size:])
+        with pytest.raises(NotVerified, match="no URL"):
+            verifier.verify(moved, [sent.secret], NOW)
+
+
+@pytest.mark.parametrize("name", ["hubspot-v2", "hubspot", "square", "twilio", "mandrill"])
+def test_a_host_of_other_bytes_than_a_url_has_is_refused(name: str) -> None:
+    """A header may hold any bytes, and an application that reads it may see half a character: no fault of ours."""
+    sent = SENDERS[name](b"", NOW)
+    verifier = Verifier(preset(name))
+    with pytest.raises(NotVerified):
+        verifier.verify(sent.incoming._replace(url="https://\udcff/hooks"), [sent.secret], NOW)
+
+
 def paypal(url: str | None = None) -> tuple[Verifier, Incoming]:
     """Give a verifier and a webhook, which may name another URL for its certificate."""
     sent = SENDERS["paypal"](b"{}", NOW)
