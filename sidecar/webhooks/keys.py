@@ -16,8 +16,8 @@ from sidecar.core.tasks import Tasks
 
 KEPT_FOR = 3600.0  # Seconds that a key is used before it is fetched again.
 FAILED_FOR = 10.0  # Seconds for which nobody asks again for what could not be had.
-KEYS_MAX = 64  # At hand. Full: the oldest is forgotten.
-FETCHES_MAX = 4  # At once. Full: the webhook is answered with 503.
+KEYS_MAX = 64  # At hand. Full: the oldest is forgotten of those by which nothing was verified yet, else of all.
+FETCHES_MAX = 4  # At once, of keys by which nothing was verified yet. Full: the webhook is answered with 503.
 KEY_MAX = 64 * 1024  # Bytes. Longer: refused.
 TIMEOUT = 3.0  # Seconds for one, as the vendor waits for our answer.
 
@@ -41,6 +41,7 @@ class Keys:
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
         self._fetching: dict[str, asyncio.Task[bytes]] = {}
+        self._proven: set[str] = set()  # Of what is kept: something was verified by it.
         self._tasks = Tasks()
         self._visiting = 0
 
@@ -50,7 +51,8 @@ class Keys:
         if kept is None or kept.until <= self._clock.now():
             fetching = self._fetching.get(url)
             if fetching is None:
-                if len(self._fetching) >= FETCHES_MAX:
+                # Whoever calls may name URLs at the vendor's host: that keeps no key from being renewed.
+                if url not in self._proven and len(self._fetching.keys() - self._proven) >= FETCHES_MAX:
                     raise KeyUnavailable("too many keys are being fetched")
                 fetching = self._fetching[url] = self._tasks.spawn(self._renew(url), "key of a vendor")
             content = await asyncio.shield(fetching)  # Who hangs up does not take it from the others.
@@ -59,6 +61,11 @@ class Keys:
         if not content:
             raise KeyUnavailable("the vendor's key could not be fetched")
         return content
+
+    def prove(self, url: str) -> None:
+        """Note that something was verified by the key at a URL: what others only name does not drive it out."""
+        if url in self._kept:
+            self._proven.add(url)
 
     async def visit(self, url: str) -> None:
         """Ask a URL for what that does, and keep nothing of the answer. Raises KeyUnavailable."""
@@ -87,7 +94,9 @@ class Keys:
             self._fetching.pop(url, None)
         self._kept.pop(url, None)
         while len(self._kept) >= KEYS_MAX:
-            del self._kept[next(iter(self._kept))]
+            oldest = next((other for other in self._kept if other not in self._proven), None) or next(iter(self._kept))
+            self._proven.discard(oldest)
+            del self._kept[oldest]
         self._kept[url] = _Kept(content, self._clock.now() + (KEPT_FOR if content else FAILED_FOR))
         return content
 

@@ -122,7 +122,10 @@ class Receiver:
             return verifier.greeted(incoming)
         url = verifier.needs(incoming)
         keys = {} if url is None else {url: await self._keys.get(url)}
-        return verifier.verify(incoming, secrets, self._clock.wall(), keys)
+        verified = verifier.verify(incoming, secrets, self._clock.wall(), keys)
+        if url is not None:
+            self._keys.prove(url)
+        return verified
 
     async def _greet(self, handshake: Handshake, verified: Verified, request_id: str) -> Answer:
         """Answer a handshake, once the secret that it brings is kept, if it shall be, and what it names was asked."""

@@ -87,6 +87,42 @@ async def test_what_cannot_be_had_is_not_asked_for_again_at_once() -> None:
     await keys.stop()
 
 
+async def test_urls_that_somebody_only_names_drive_no_key_out_that_verified() -> None:
+    """Nor do they keep it from being fetched again when its hour is over."""
+    clock, vendor = ManualClock(), Vendor()
+    keys = Keys(vendor, clock)
+    await keys.get(URL)
+    keys.prove(URL)
+    for n in range(2 * KEYS_MAX):
+        await keys.get(f"{URL}/{n}")
+        keys.prove(f"{URL}/unknown")
+    assert (vendor.asked.count(URL), len(keys._kept), keys._proven) == (1, KEYS_MAX, {URL})
+    assert await keys.get(URL) == b"key"
+    assert vendor.asked.count(URL) == 1
+    await clock.advance(KEPT_FOR + 1)
+    vendor.may.clear()
+    waiting = [asyncio.create_task(keys.get(f"{URL}/slow/{n}")) for n in range(FETCHES_MAX)]
+    await settle()
+    waiting.append(asyncio.create_task(keys.get(URL)))
+    await settle()
+    with pytest.raises(KeyUnavailable, match="too many"):
+        await keys.get(f"{URL}/one-more")
+    vendor.may.set()
+    assert await asyncio.gather(*waiting) == [b"key"] * (FETCHES_MAX + 1)
+    await keys.stop()
+
+
+async def test_the_keys_that_verified_are_bounded_too() -> None:
+    """The oldest goes."""
+    keys = Keys(Vendor(), ManualClock())
+    for n in range(2 * KEYS_MAX):
+        await keys.get(f"{URL}/{n}")
+        keys.prove(f"{URL}/{n}")
+    assert len(keys._kept) == KEYS_MAX
+    assert keys._proven == set(keys._kept)
+    await keys.stop()
+
+
 async def test_a_fetch_takes_a_plain_answer_and_no_other() -> None:
     """A redirect leads nowhere, and what is too long is no key."""
     found: dict[str, Any] = {
