@@ -73,7 +73,14 @@ def paypal(url: str | None = None) -> tuple[Verifier, Incoming]:
     return verifier, sent.incoming._replace(headers=headers)
 
 
-@pytest.mark.parametrize("url", [PAYPAL_CERT, "https://api.sandbox.paypal.com/c?x=1", "https://api.paypal.com:443/c"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        PAYPAL_CERT,
+        "https://api-m.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77",
+        "https://api.paypal.com:443/v1/notifications/certs/c",
+    ],
+)
 def test_a_key_of_the_vendors_host_is_asked_for(url: str) -> None:
     """Without it the webhook cannot be known."""
     verifier, incoming = paypal(url)
@@ -95,6 +102,11 @@ def certificate_of() -> bytes:
         "",
         "http://api.paypal.com/c",
         "https://evil.example/c",
+        "https://www.paypal.com/v1/notifications/certs/c",
+        "https://api.paypal.com/uploads/c",
+        "https://api.paypal.com/v1/notifications/certs/../../../uploads/c",
+        "https://api.paypal.com/v1/notifications/certs/%2e%2e",
+        "https://api.paypal.com/v1/notifications/certs/c?then=uploads",
         "https://api.paypal.com.evil.example/c",
         "https://evilpaypal.com/c",
         "https://paypal.com/c",
