@@ -17,6 +17,7 @@ from sidecar.kubernetes.review import Request
 INJECT = "sidecar.dev/inject"
 NOT_WANTED = {"", "false"}
 MIRROR = "kubernetes.io/config.mirror"  # The kubelet shows by such a pod what it runs from a file of its own.
+CONTAINERS_MAX = 1000  # Each may get a step of its own. More: no sidecar; nobody has a tenth of that.
 _SHOWN_MAX = 63  # Characters of a name that somebody else wrote, in a sentence. More: cut off.
 _KNOWN_MAX = 3  # Names of configs in a sentence. More: `...`.
 
@@ -75,6 +76,8 @@ def _reason(pod: Pod, fragment: Fragment, name: str, namespace: str) -> tuple[Re
     """Say why this pod cannot have this config, if so."""
     if not fragment.may_be_in(namespace):
         return "namespace_not_allowed", f"the config {name} is not for the namespace {namespace}"
+    if len(pod.all_containers) > CONTAINERS_MAX:
+        return "malformed_pod", f"it has more than {CONTAINERS_MAX} containers"
     if MIRROR in (pod.metadata.annotations or {}):
         return "static_pod", "the kubelet runs static pods from its own files, and this only shows one"
     if pod.is_windows:

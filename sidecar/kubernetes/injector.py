@@ -3,7 +3,7 @@
 import msgspec
 
 from sidecar.kubernetes.decision import Configs, Decision, decide
-from sidecar.kubernetes.review import Request, answer, read_review
+from sidecar.kubernetes.review import NAME_MAX, Request, answer, read_review
 from sidecar.telemetry.log import Log
 from sidecar.telemetry.metrics import Metrics
 
@@ -39,7 +39,7 @@ class Injector:
             result=decision.result,
             config=decision.config,
             namespace=request.namespace,
-            pod=decision.pod,
+            pod=decision.pod[:NAME_MAX],  # It is judged after us.
             why=decision.warning,
             dry_run=bool(request.dry_run),
             uid=request.uid,

@@ -6,6 +6,7 @@ import msgspec
 
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
+NAME_MAX = 253  # Characters of a uid or a namespace. More: refused; Kubernetes has none that are longer.
 WARNING_MAX = 256  # Characters; the API server cuts off what is longer. Over it: cut here, at a mark that shows it.
 
 
@@ -78,6 +79,10 @@ def read_review(body: bytes | bytearray) -> Request:
         raise MalformedReview("the AdmissionReview has no request")
     if not question.request.uid:
         raise MalformedReview("the request of the AdmissionReview has no uid")
+    if len(question.request.uid) > NAME_MAX or len(question.request.namespace) > NAME_MAX:
+        raise MalformedReview(
+            f"the uid or the namespace of the request of the AdmissionReview is over {NAME_MAX} characters"
+        )
     return question.request
 
 

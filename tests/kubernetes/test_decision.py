@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.kubernetes.decision import CONTAINERS_MAX
 from sidecar.kubernetes.fragment import Fragment
 from tests.kit.admission import INJECT, OWN, STATUS, Json, about, fragment, names, review_of
 from tests.kubernetes.injected import Asked
@@ -130,6 +131,24 @@ def test_a_config_is_for_the_namespace_of_the_request() -> None:
     anywhere = Asked(shop=fragment(namespaces=("*",)))
     review["request"]["namespace"] = "elsewhere"
     assert "patch" in anywhere.ask(review)
+
+
+def test_a_pod_of_thousands_of_containers_gets_nothing_for_each_of_them() -> None:
+    """It is judged by the API server only after us: an answer of a hundred megabytes would end the injector."""
+    asked = Asked()
+    many = [{"name": "a"}] * (CONTAINERS_MAX + 1)
+    assert "more than 1000 containers" in one_warning(asked.ask(about(pod(containers=many))))
+    assert asked.count("malformed_pod", "shop") == 1
+    assert "patch" in asked.ask(about(pod(containers=many[1:])))
+
+
+def test_names_of_any_length_make_no_line_of_any_length() -> None:
+    """A pod's name is judged after us, too."""
+    asked = Asked()
+    found = pod()
+    found["metadata"]["name"] = "x" * 10_000
+    asked.ask(about(found))
+    assert asked.lines[0]["pod"] == "x" * 253
 
 
 def test_the_own_namespace_is_left_alone_even_by_a_config_for_all() -> None:

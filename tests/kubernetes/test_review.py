@@ -45,6 +45,12 @@ def test_what_is_no_review_is_told_in_a_sentence(text: bytes, sentence: str) -> 
     ("key", "value", "sentence"),
     [
         ("uid", "", "the request of the AdmissionReview has no uid"),
+        ("uid", "u" * 254, "the uid or the namespace of the request of the AdmissionReview is over 253 characters"),
+        (
+            "namespace",
+            "n" * 254,
+            "the uid or the namespace of the request of the AdmissionReview is over 253 characters",
+        ),
         ("uid", 7, "the body is no AdmissionReview: Expected `str`, got `int` - at `$.request.uid`"),
         ("operation", None, "the body is no AdmissionReview: Expected `str`, got `null` - at `$.request.operation`"),
         ("resource", "pods", "the body is no AdmissionReview: Expected `object`, got `str` - at `$.request.resource`"),
