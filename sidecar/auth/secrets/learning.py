@@ -7,6 +7,7 @@ handshake that brings another secret is refused. Whoever wants another takes the
 
 import asyncio
 import hmac
+import json
 from collections.abc import Callable, Sequence
 
 from sidecar.auth.secrets.held import Held, field_of
@@ -94,5 +95,16 @@ async def _found(store: SecretStore, ref: SecretRef) -> tuple[bytes | None, str]
         return None, ""
     try:
         return field_of(stored, ref).reveal(), ""
-    except StoreFailed:  # Other fields are there.
+    except StoreFailed:  # Other fields are there, or this one holds what is no text.
+        if _is_taken(stored, ref):
+            raise
         return None, stored.version
+
+
+def _is_taken(stored: Secret, ref: SecretRef) -> bool:
+    """Whether something stands in the field that a reference names; it may be no secret, and is not ours to replace."""
+    try:
+        document = json.loads(stored.reveal())
+    except ValueError:
+        return True
+    return not isinstance(document, dict) or document.get(str(ref.field)) not in (None, "")

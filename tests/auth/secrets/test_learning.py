@@ -65,6 +65,15 @@ async def test_what_is_there_is_never_replaced(tmp_path: Path, *, is_held: bool)
     assert await it.learning.keep(secret) == "files:asana"
 
 
+@pytest.mark.parametrize("value", [{"key": "mine"}, ["a"], 7, False])
+async def test_what_is_there_and_no_text_is_not_replaced_either(tmp_path: Path, value: object) -> None:
+    """The reference leads to the wrong field: whoever calls first does not write over it."""
+    it = Places(tmp_path, "all#hooks")
+    (tmp_path / "all").write_text(json.dumps({"hooks": value, "other": "x"}))
+    assert "has no text in its field hooks" in str(await it.refused(fresh()))
+    assert json.loads(it.there("all")) == {"hooks": value, "other": "x"}
+
+
 async def test_each_fills_the_first_empty_place(tmp_path: Path) -> None:
     """As many as were named, and no more; other fields of an object stay."""
     it = Places(tmp_path, "one", "all#two")
