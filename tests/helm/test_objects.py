@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 import yaml
 
+from sidecar.telemetry.table import TABLE
 from tests.helm.charts import HELM, Values, complaints, laid, only, rendered
 
 HOOKS: Values = {
@@ -94,6 +96,31 @@ def test_a_service_monitor_has_its_service() -> None:
     assert [each["port"] for each in monitor["spec"]["endpoints"]] == [
         each["name"] for each in service["spec"]["ports"]
     ]
+
+
+# What Prometheus' operator says of every target; a metric's own label of such a name becomes exported_<name>.
+OF_A_POD = {"namespace", "job", "instance", "pod", "container", "endpoint"}
+OF_A_SERVICE = OF_A_POD | {"service"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "kind", "endpoints", "attached"),
+    [
+        ("podMonitor", "PodMonitor", "podMetricsEndpoints", OF_A_POD),
+        ("serviceMonitor", "ServiceMonitor", "endpoints", OF_A_SERVICE),
+    ],
+)
+def test_no_label_of_a_target_hides_one_of_our_metrics(
+    monitor: str, kind: str, endpoints: str, attached: set[str]
+) -> None:
+    """Alerts and dashboard ask by `service`; a ServiceMonitor names the Service so, which is therefore dropped."""
+    (endpoint,) = only(rendered("sidecar", {monitor: {"enabled": True}}), kind)["spec"][endpoints]
+    dropped = {each["regex"] for each in endpoint.get("relabelings", []) if each["action"] == "labeldrop"}
+    ours = {label for metric in TABLE for label in metric.labels}
+    assert "service" in ours
+    assert ours & (attached - dropped) == set()
+    # What alerts are told apart by comes from both kinds.
+    assert {"namespace", "job", "instance"} <= attached - dropped
 
 
 RUNBOOK: Values = {"alerts": {"enabled": True, "runbookUrl": "https://docs.example/runbook.md"}}

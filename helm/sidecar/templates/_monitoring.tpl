@@ -46,6 +46,10 @@ spec:
     - port: telemetry
       path: /metrics
       interval: {{ .Values.serviceMonitor.interval | quote }}
+      relabelings:
+        # The operator says by `service` which Service led to the pod, and our metrics whom a call was for: ours would be
+        # renamed to exported_service, and no alert would know a vendor any more.
+        - {action: labeldrop, regex: service}
 {{- end -}}
 
 {{- define "sidecar.prometheusRule" -}}
