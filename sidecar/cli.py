@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sidecar import __version__
-from sidecar.config.load import load, presets_of, read_all, tables
-from sidecar.config.model import Config
+from sidecar.config.load import admin_door, load, presets_of, read_all, tables
 from sidecar.config.presets import Presets
 from sidecar.config.problem import ConfigError, Problem
 from sidecar.config.rules import check
@@ -132,9 +131,9 @@ def _show_config(arguments: argparse.Namespace) -> int:
 def _show_services(arguments: argparse.Namespace) -> int:
     from sidecar.admin.ask import Unreachable, ask
 
-    config: Config = load(arguments.config)
+    door = admin_door(arguments.config)
     try:
-        services = ask(config.listen.admin, "/api/services")
+        services = ask(door, "/api/services")
     except Unreachable as error:
         print(f"sidecar: {error}", file=sys.stderr)
         return _PROBLEM
@@ -201,9 +200,9 @@ def _token(arguments: argparse.Namespace) -> int:
     from sidecar.admin.ask import Unreachable
     from sidecar.admin.token import as_text, token_state
 
-    config = load(arguments.config)
+    door = admin_door(arguments.config)
     try:
-        print(as_text(arguments.service, token_state(config.listen.admin, arguments.service)))
+        print(as_text(arguments.service, token_state(door, arguments.service)))
     except Unreachable as error:
         print(f"sidecar: {error}", file=sys.stderr)
         return _PROBLEM

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sidecar.config.load import load
+from sidecar.config.load import admin_door
 
 _OK, _PROBLEM = 0, 1
 _JOB_COLUMNS = ("id", "state", "method", "path", "attempts", "created_at", "next_at", "error")
@@ -83,7 +83,7 @@ def _listed(arguments: argparse.Namespace) -> int:
 def _each(arguments: argparse.Namespace) -> int:
     from sidecar.admin.ask import Unreachable, ask
 
-    admin, code = load(arguments.config).listen.admin, _OK
+    admin, code = admin_door(arguments.config), _OK
     for name in arguments.ids:
         path = f"/api/{arguments.path}/{quote(name, safe='')}" + ("/retry" if arguments.method == "POST" else "")
         try:
@@ -118,7 +118,7 @@ def _asked(arguments: argparse.Namespace, path: str, told: Mapping[str, str] | N
     from sidecar.admin.ask import Unreachable, ask
 
     try:
-        return ask(load(arguments.config).listen.admin, path, told)
+        return ask(admin_door(arguments.config), path, told)
     except Unreachable as error:
         print(f"sidecar: {error}", file=sys.stderr)
         return None

@@ -180,6 +180,31 @@ def test_show_services_asks_the_running_sidecar(admin: Admin, config: Path, caps
     assert json.loads(capsys.readouterr().out) == services
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("show", "services"), ("jobs", "list"), ("jobs", "show", "crm.1"), ("events", "list"), ("token", "crm")],
+)
+def test_a_running_sidecar_is_asked_though_its_file_is_refused(
+    admin: Admin, config: Path, command: tuple[str, ...]
+) -> None:
+    """It goes on with the config before it, and somebody wants to know how."""
+    config.write_text(config.read_text() + "[services.crm]\ntimeot = 1\n")
+    admin.answer = reply("{}", "404 Not Found")
+    assert main(["check", "-c", str(config)]) == 1
+    assert main([*command, "-c", str(config)]) == 1
+    assert admin.asked.startswith(b"GET /api/")
+
+
+@pytest.mark.parametrize("door", ["4001", '"somewhere"', "[]"])
+def test_a_file_that_does_not_say_where_the_sidecar_is_asked_is_told_of(
+    config: Path, capsys: pytest.CaptureFixture[str], door: str
+) -> None:
+    """By its path, as ever."""
+    config.write_text(f"[listen]\nadmin = {door}\n")
+    assert main(["show", "services", "-c", str(config)]) == 1
+    assert "listen.admin: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("answer", [reply("", "404 Not Found"), reply("<html>"), b"SSH-2.0\r\n\r\n", b""])
 def test_show_services_says_when_something_else_answers(
     admin: Admin, config: Path, capsys: pytest.CaptureFixture[str], answer: bytes

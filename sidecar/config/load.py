@@ -14,6 +14,8 @@ from sidecar.config.problem import ConfigError, Problem, is_within, join
 from sidecar.config.reader import REQUIRED, STAND_INS, WRONG, Reader, keys_of, stand_ins
 from sidecar.config.rules import check
 from sidecar.config.webhooks import over_preset, webhook_of, webhook_providers
+from sidecar.core.address import Address
+from sidecar.downstream.listener import ListenConfig
 from sidecar.layers.access import Rule
 from sidecar.layers.service import Route, ServiceConfig, ServiceEntry
 
@@ -71,6 +73,21 @@ def _read(raw: Mapping[str, object], presets: Presets) -> Config:
     if problems := [*without_echoes(problems, raw, presets, wrong), *presets.problems, *_told(presets, wrong)]:
         raise ConfigError(problems)
     return config
+
+
+def admin_door(path: Path) -> str:
+    """Give `listen.admin`, by which a running sidecar is asked, though all else of the file may be refused by now.
+
+    What runs goes on with the config before it, and that is when people want to ask. Raises ConfigError with what is
+    wrong when the file does not tell.
+    """
+    section = tables(path).get("listen", {})
+    door = section.get("admin", ListenConfig().admin) if isinstance(section, dict) else None
+    try:
+        Address.parse(door if isinstance(door, str) else "")
+    except ValueError:
+        return load(path).listen.admin
+    return str(door)
 
 
 def _of_preset(preset: Preset, raw: Mapping[str, object]) -> list[Problem]:

@@ -11,12 +11,14 @@ from sidecar.cli import _parser
 from tests.operations.promtool import ROOT, RUNBOOK
 
 CODE = re.compile(r"`([^`\n]+)`|^(kubectl .*)$", re.MULTILINE)
+INNER = re.compile(r"\$\(([^)]*)\)")  # What gives a command its ids.
 SNIPPETS = [one or other for one, other in CODE.findall(RUNBOOK.read_text())]
 COMMANDS = sorted(
     {
         part.strip().partition(" -- ")[2] or part.strip()
         for snippet in SNIPPETS
-        for part in re.split(r"\||   #", snippet)
+        for whole in (INNER.sub("ID", snippet), *INNER.findall(snippet))
+        for part in re.split(r"\||   #", whole)
         if re.match(r"(kubectl .* -- )?sidecar \w", part.strip())
     }
 )
