@@ -53,6 +53,11 @@ toml: |
   {{- include "sidecar.toml.table" (dict "table" .Values.data "path" list "names" list "routeOrder" dict) | nindent 2 }}
 {{- end }}
 """,
+    "templates/references.yaml": """
+{{- if eq .Values.wanted "references" }}
+references: {{ include "sidecar.references" (dict "value" .Values.data "path" "config" "config" .Values.data) }}
+{{- end }}
+""",
     "templates/container.yaml": """
 {{- if eq .Values.wanted "container" }}
 {{- $version := dict "KubeVersion" (dict "Version" .Values.kubernetes) }}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helm.charts import Object, Values, laid, only, rendered
 
-ON: Values = {"networkPolicy": {"enabled": True}}
+ON: Values = {"networkPolicy": {"enabled": True}, "secretVolumes": {"x": {"secret": {"secretName": "x"}}}}
 MONITORING = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 PRIVATE = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"]
 PUBLIC = [

@@ -16,6 +16,7 @@ HOOKS: Values = {
             "github": {"provider": "github", "secret": "x:y"},
         },
     },
+    "secretVolumes": {"x": {"secret": {"secretName": "hooks"}}},
     "webhooks": {"service": {"enabled": True}},
 }
 LABEL = {"sidecar.dev/name": "app-sidecar"}

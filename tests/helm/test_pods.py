@@ -101,7 +101,8 @@ def test_the_webhooks_port_is_there_where_vendors_call() -> None:
         "config": {
             "store": {"kind": "valkey", "url": "redis://v"},
             "webhooks": {"a": {"provider": "stripe", "secret": "x:y"}},
-        }
+        },
+        "secretVolumes": {"x": {"secret": {"secretName": "x"}}},
     }
     ports = sidecar_of(example_pod(hooks))["ports"]
     assert [(each["name"], each["containerPort"]) for each in ports] == [("telemetry", 4002), ("webhooks", 4003)]

@@ -1,9 +1,18 @@
 """Values that are wrong are refused as a chart is rendered, with the path of what is wrong and what to write."""
 
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import helm_python
 import pytest
 
-from tests.helm.charts import Values, benched, example_fragment, laid, rendered
+from sidecar.config.load import load, tables
+from sidecar.config.schema import schema
+from sidecar.config.walk import leaves
+from sidecar.core.secret import SecretRef
+from tests.helm.charts import HELM, ROOT, Values, benched, example_fragment, laid, rendered
 
 CONFIG: Values = {
     "config": {
@@ -112,6 +121,18 @@ BY_TEMPLATE: list[tuple[Values, str]] = [
     ({"aws": {"podIdentity": True, "roleArn": "arn:aws:iam::123456789012:role/r"}}, "aws.podIdentity: roleArn is"),
     ({"alerts": {"enabled": True}}, "alerts.runbookUrl: say where docs/runbook.md is published"),
     ({"files": {"x": "x" * 1_000_001}}, "files: they and sidecar.toml are"),
+    (
+        {"config": {"services": {"crm": {"auth": {"secret": "vendor:x"}}}}},
+        'config.services.crm.auth.secret: its store is "vendor", and there is vendors; write another one, or add',
+    ),
+    (
+        laid(HOOK, {"config": {"webhooks": {"stripe": {"secret": ["vendors:a", "old:b"]}}}}),
+        "config.webhooks.stripe.secret",
+    ),
+    (
+        {"config": {"services": {"crm": {"auth": {"secret": "vendors:{environment}"}}}}},
+        "write config.sidecar.environment",
+    ),
 ]
 
 
@@ -197,3 +218,42 @@ def test_a_fragment_s_values_are_held_to_the_same_sentences() -> None:
     """The injector and the dependency share the templates, so also what they refuse."""
     with pytest.raises(helm_python.HelmRenderError, match=r"config\.store\.path: state\.db is not below"):
         example_fragment(laid(SQLITE, {"config": {"store": {"path": "state.db"}}}))
+
+
+def test_every_reference_of_the_config_is_found() -> None:
+    """Those of sidecar.toml, where every key stands: what `sidecar check` takes for one, and nothing else."""
+    path = ROOT / "sidecar.toml"
+    named = [at for at, leaf in leaves(load(path)) if isinstance(leaf, SecretRef)]
+    whole = {key: value for key, value in tables(path).items() if key != "secrets"}
+    found = benched("references", {"data": json.loads(json.dumps(whole, default=str))})["references"]
+    told = {sentence.partition(": ")[0].removeprefix("config.") for sentence in found}
+    assert told == {re.sub(r"\[[0-9]+\]$", "", at) for at in named}  # Of several in a list the key is told.
+    assert len(told) > 10
+
+
+def keys_of_references(part: Any) -> Iterator[str]:
+    """Give the keys below which a schema asks for a reference, or for a list of them."""
+    if isinstance(part, dict):
+        for key, inner in part.get("properties", {}).items():
+            if "#/$defs/secret_ref" in alternatives(inner):
+                yield key
+        for inner in part.values():
+            yield from keys_of_references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from keys_of_references(inner)
+
+
+def alternatives(part: Any) -> list[str]:
+    """Give the definitions that a value itself may be of, or an item of it, but not what is in a table."""
+    if not isinstance(part, dict) or "properties" in part:
+        return []
+    inner = [part.get("items"), *part.get("oneOf", []), *part.get("anyOf", []), *part.get("allOf", [])]
+    return [part.get("$ref", ""), *(found for each in inner for found in alternatives(each))]
+
+
+def test_every_key_of_a_reference_is_known() -> None:
+    """A new kind of auth has its keys here as well."""
+    text = (HELM / "sidecar/templates/_problems.tpl").read_text()
+    (listed,) = re.findall(r"\$names := list (.*) -", text)
+    assert set(json.loads(f"[{listed.replace(' ', ',')}]")) == set(keys_of_references(schema()))

@@ -88,6 +88,8 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- end -}}
 {{- end -}}
 
+{{- $problems = concat $problems (include "sidecar.references" (dict "value" $config "path" "config" "config" $config) | fromJsonArray) -}}
+
 {{- $bytes := len (toJson $config) -}}
 {{- range $_, $text := $values.files -}}{{- $bytes = add $bytes (len $text) | int -}}{{- end -}}
 {{- if gt $bytes 1000000 -}}
@@ -140,6 +142,48 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- end -}}
 {{- if and $values.aws.podIdentity $values.aws.roleArn -}}
 {{- $problems = append $problems "aws.podIdentity: roleArn is the other way, IRSA; write one of them" -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end -}}
+
+{{/*
+References to a store that is not there: a JSON list of sentences, which repeat no more than the store's name.
+{value, path, config}. A reference is known by its key and by the table that this is in: elsewhere such a key is something
+else, as in `headers.set`, `params` and `signature`.
+*/}}
+{{- define "sidecar.references" -}}
+{{- $top := . -}}
+{{- $problems := list -}}
+{{- $stores := keys (get .config "secrets" | default dict) | sortAlpha -}}
+{{- $names := list "access_key" "actor_token" "app_token" "callback_secret" "certificate" "client_certificate" "client_key" "client_secret" "deliver_secret" "dpop_key" "encryption_key" "key" "password" "private_key" "refresh_token" "secret" "secret_key" "sentinel_password" "session_token" "subject_token" -}}
+{{- $isTable := regexMatch "(^config\\.(listen|store|webhooks\\.[^.]+)|\\.(auth|client_certificate|queue)(\\[[0-9]+\\])?)$" .path -}}
+{{- if kindIs "map" .value -}}
+{{- range $key := keys .value | sortAlpha -}}
+{{- $value := index $top.value $key -}}
+{{- $path := printf "%s.%s" $top.path $key -}}
+{{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
+{{- $problems = concat $problems (include "sidecar.references" (dict "value" $value "path" $path "config" $top.config) | fromJsonArray) -}}
+{{- end -}}
+{{- if and $isTable (has $key $names) (not (kindIs "map" $value)) -}}
+{{- range $text := kindIs "slice" $value | ternary $value (list $value) -}}
+{{- if kindIs "string" $text -}}
+{{- $store := regexFind "^[a-z][a-z0-9_-]*:" $text | trimSuffix ":" -}}
+{{- if and $store (not (has $store $stores)) -}}
+{{- $problems = append $problems (printf "%s: its store is %q, and there is %s; write another one, or add secretVolumes.%s or config.secrets.%s" $path $store ($stores | default (list "none") | join ", ") $store $store) -}}
+{{- end -}}
+{{- if and (contains "{environment}" $text) (not (dig "sidecar" "environment" "" $top.config)) -}}
+{{- $problems = append $problems (printf "%s: it holds {environment}; write config.sidecar.environment" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $index, $value := .value -}}
+{{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
+{{- $problems = concat $problems (include "sidecar.references" (dict "value" $value "path" (printf "%s[%d]" $top.path $index) "config" $top.config) | fromJsonArray) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end -}}
