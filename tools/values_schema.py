@@ -30,12 +30,41 @@ def merged(outer: dict[str, Any], name: str, part: dict[str, Any]) -> dict[str, 
     return {**outer, "$defs": {**own, name: part, **inner}}
 
 
+def with_null(part: Any) -> Any:
+    """Let null stand for what may be left out: so an environment's values take away what is in common.
+
+    Helm itself does that only for what stands in the values.yaml of the schema's chart, so not for `config`. What a
+    condition asks about stays as it is, and so does what is refused or required.
+    """
+    if isinstance(part, list):
+        return [with_null(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    needed = part.get("required", [])
+    found = {}
+    for key, inner in part.items():
+        if key in {"properties", "patternProperties"}:
+            found[key] = {
+                name: each if name in needed or not isinstance(each, dict) else or_null(with_null(each))
+                for name, each in inner.items()
+            }
+        else:
+            found[key] = inner if key in {"if", "not", "enum", "const"} else with_null(inner)
+    return found
+
+
+def or_null(part: dict[str, Any]) -> dict[str, Any]:
+    """Let a value be null as well; in this form Helm says of any other what it would say without."""
+    about: dict[str, Any] = {key: part[key] for key in ("title", "description") if key in part}
+    return {**about, "if": {"type": "null"}, "else": {key: each for key, each in part.items() if key not in about}}
+
+
 def written() -> dict[Path, str]:
     """Give the text of each file."""
     outer = {
         chart: json.loads((HELM / chart / "values.schema.in.json").read_text()) for chart in ("sidecar", "injector")
     }
-    sidecar = merged(outer["sidecar"], "config", schema())
+    sidecar = merged(outer["sidecar"], "config", with_null(schema()))
     laid_over = {
         key: value for key, value in sidecar.items() if key != "required"
     }  # Over the defaults, so all is optional.

@@ -1,16 +1,37 @@
 {{/* How many pods can run at once: `replicas`, else what the config says, else 1. For spec.replicas or maxReplicas, too. */}}
 {{- define "sidecar.replicas" -}}
-{{- $said := dig "sidecar" "replicas" nil (.Values.config | default dict) -}}
+{{- $said := dig "sidecar" "replicas" nil (include "sidecar.given" . | fromJson) -}}
 {{- .Values.replicas | default $said | default 1 | int -}}
+{{- end -}}
+
+{{/*
+A map without what is null, at any depth: JSON. So values of an environment take away what is in common. Helm does it alone
+only for what stands in this chart's own values.yaml.
+*/}}
+{{- define "sidecar.present" -}}
+{{- $found := dict -}}
+{{- range $key, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- $_ := set $found $key (include "sidecar.present" $value | fromJson) -}}
+{{- else if not (kindIs "invalid" $value) -}}
+{{- $_ := set $found $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* `config`, as it was given, without what is null: JSON. */}}
+{{- define "sidecar.given" -}}
+{{- include "sidecar.present" (.Values.config | default dict) -}}
 {{- end -}}
 
 {{/* The config with what the chart knows better filled in, as JSON. All that is wrong with the values is told at once. */}}
 {{- define "sidecar.config" -}}
-{{- $config := deepCopy (.Values.config | default dict) -}}
+{{- $config := include "sidecar.given" . | fromJson -}}
 {{- $own := get $config "sidecar" | default dict -}}
 {{- $_ := set $config "sidecar" (set $own "replicas" (include "sidecar.replicas" . | int)) -}}
 {{- $secrets := get $config "secrets" | default dict -}}
-{{- range $name, $_ := .Values.secretVolumes -}}
+{{- range $name, $_ := include "sidecar.present" .Values.secretVolumes | fromJson -}}
 {{- if not (get $secrets $name) -}}
 {{- $_ := set $secrets $name (dict "kind" "file" "path" (printf "/etc/sidecar-secrets/%s" $name)) -}}
 {{- end -}}
@@ -38,7 +59,7 @@
 {{- $config := include "sidecar.config" . | fromJson -}}
 # From the values under `config`, by the chart {{ .Chart.Name }} {{ .Chart.Version }}. Change it there.
 
-{{ include "sidecar.toml.table" (dict "table" $config "path" list "names" list "routeOrder" .Values.routeOrder) }}
+{{ include "sidecar.toml.table" (dict "table" $config "path" list "names" list "routeOrder" (include "sidecar.present" .Values.routeOrder | fromJson)) }}
 {{- end -}}
 
 {{/* The ConfigMap. A file of a folder has a key with two dashes: no key holds a slash. */}}
@@ -53,14 +74,14 @@ metadata:
 data:
   sidecar.toml: |
     {{- include "sidecar.toml" . | nindent 4 }}
-  {{- range $path, $text := .Values.files }}
+  {{- range $path, $text := include "sidecar.present" .Values.files | fromJson }}
   {{ replace "/" "--" $path | quote }}: {{ $text | toJson }}
   {{- end }}
 {{- end -}}
 
 {{/* Changes with everything that is mounted from the ConfigMap. */}}
 {{- define "sidecar.checksum" -}}
-{{- printf "%s\n%s" (include "sidecar.toml" .) (toJson .Values.files) | sha256sum -}}
+{{- printf "%s\n%s" (include "sidecar.toml" .) (include "sidecar.present" .Values.files) | sha256sum -}}
 {{- end -}}
 
 {{/* Changes with what the running sidecar does not take over by a reload: the store, and the environment's name. */}}
@@ -75,27 +96,27 @@ data:
 {{- end -}}
 
 {{- define "sidecar.telemetryPort" -}}
-{{- include "sidecar.port" (dig "listen" "telemetry" "0.0.0.0:4002" (.Values.config | default dict)) -}}
+{{- include "sidecar.port" (dig "listen" "telemetry" "0.0.0.0:4002" (include "sidecar.given" . | fromJson)) -}}
 {{- end -}}
 
 {{- define "sidecar.webhooksPort" -}}
-{{- include "sidecar.port" (dig "listen" "webhooks" "0.0.0.0:4003" (.Values.config | default dict)) -}}
+{{- include "sidecar.port" (dig "listen" "webhooks" "0.0.0.0:4003" (include "sidecar.given" . | fromJson)) -}}
 {{- end -}}
 
 {{/* "yes" where something is kept on disk. */}}
 {{- define "sidecar.hasState" -}}
-{{- $store := get (.Values.config | default dict) "store" | default dict -}}
+{{- $store := get (include "sidecar.given" . | fromJson) "store" | default dict -}}
 {{- if or (eq (get $store "kind" | default "memory") "sqlite") (get $store "fallback") -}}yes{{- end -}}
 {{- end -}}
 
 {{/* "yes" where vendors call. */}}
 {{- define "sidecar.hasWebhooks" -}}
-{{- if get (.Values.config | default dict) "webhooks" -}}yes{{- end -}}
+{{- if get (include "sidecar.given" . | fromJson) "webhooks" -}}yes{{- end -}}
 {{- end -}}
 
 {{/* "yes" where a Vault wants the token of the pod's service account, from the usual place. */}}
 {{- define "sidecar.wantsApiToken" -}}
-{{- range $name, $store := get (.Values.config | default dict) "secrets" | default dict -}}
+{{- range $name, $store := get (include "sidecar.given" . | fromJson) "secrets" | default dict -}}
 {{- if kindIs "map" $store -}}
 {{- $auth := get $store "auth" | default dict -}}
 {{- $file := get $auth "token_file" | default "/var/run/secrets/kubernetes.io/serviceaccount/token" -}}

@@ -4,7 +4,7 @@
 {{- $objects := list -}}
 {{- if not .Values.existingConfigMap -}}{{- $objects = append $objects (include "sidecar.configMap" .) -}}{{- end -}}
 {{- if .Values.serviceAccount.create -}}{{- $objects = append $objects (include "sidecar.serviceAccount" .) -}}{{- end -}}
-{{- range $name, $volume := .Values.secretVolumes -}}
+{{- range $name, $volume := include "sidecar.present" .Values.secretVolumes | fromJson -}}
 {{- if dig "csi" "provider" "" $volume -}}
 {{- $objects = append $objects (include "sidecar.secretProviderClass" (dict "name" $name "csi" $volume.csi "top" $top)) -}}
 {{- end -}}

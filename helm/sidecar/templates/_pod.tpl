@@ -83,7 +83,7 @@ volumeMounts:
   {{- if include "sidecar.hasState" . }}
   - {name: sidecar-state, mountPath: /var/lib/sidecar}
   {{- end }}
-  {{- range $name, $_ := .Values.secretVolumes }}
+  {{- range $name, $_ := include "sidecar.present" .Values.secretVolumes | fromJson }}
   - {name: "sidecar-secret-{{ $name }}", mountPath: "/etc/sidecar-secrets/{{ $name }}", readOnly: true}
   {{- end }}
   {{- if .Values.socket.enabled }}
@@ -105,10 +105,10 @@ volumeMounts:
   configMap:
     name: {{ include "sidecar.configMapName" . | quote }}
     defaultMode: 292
-    {{- if contains "/" (keys .Values.files | join "") }}
+    {{- if contains "/" (include "sidecar.present" .Values.files | fromJson | keys | join "") }}
     items:
       - {key: sidecar.toml, path: sidecar.toml}
-      {{- range $path, $_ := .Values.files }}
+      {{- range $path, $_ := include "sidecar.present" .Values.files | fromJson }}
       - {key: {{ replace "/" "--" $path | quote }}, path: {{ $path | quote }}}
       {{- end }}
     {{- end }}
@@ -127,7 +127,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- $top := . }}
-{{- range $name, $volume := .Values.secretVolumes }}
+{{- range $name, $volume := include "sidecar.present" .Values.secretVolumes | fromJson }}
 - name: sidecar-secret-{{ $name }}
   {{- if $volume.secret }}
   secret:
@@ -192,7 +192,7 @@ volumeMounts:
 
 {{/* The tokens at /var/run/tokens, as JSON: those of the values, and the one that AWS wants. */}}
 {{- define "sidecar.tokens" -}}
-{{- $tokens := deepCopy .Values.tokens -}}
+{{- $tokens := include "sidecar.present" .Values.tokens | fromJson -}}
 {{- if .Values.aws.roleArn -}}
 {{- $_ := set $tokens "aws" (dict "audience" .Values.aws.audience) -}}
 {{- else if .Values.aws.podIdentity -}}

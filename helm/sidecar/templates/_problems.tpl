@@ -7,7 +7,7 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- $config := .config -}}
 {{- $problems := list -}}
 
-{{- $said := dig "sidecar" "replicas" nil ($values.config | default dict) -}}
+{{- $said := dig "sidecar" "replicas" nil (include "sidecar.present" ($values.config | default dict) | fromJson) -}}
 {{- if and $said $values.replicas (ne (int $said) (int $values.replicas)) -}}
 {{- $problems = append $problems (printf "replicas: %d, but config.sidecar.replicas is %d; say it once, here" (int $values.replicas) (int $said)) -}}
 {{- end -}}
@@ -54,7 +54,7 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range $name, $_ := $values.routeOrder -}}
+{{- range $name, $_ := include "sidecar.present" $values.routeOrder | fromJson -}}
 {{- if not (dig "services" $name "routes" nil $config) -}}
 {{- $problems = append $problems (printf "routeOrder.%s: config.services.%s has no routes" $name $name) -}}
 {{- end -}}
@@ -63,7 +63,7 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- /* What has to be mounted. */ -}}
 {{- $mounts := list -}}
 {{- range $mount := $values.extraVolumeMounts -}}{{- $mounts = append $mounts $mount.mountPath -}}{{- end -}}
-{{- range $name, $_ := $values.secretVolumes -}}
+{{- range $name, $_ := include "sidecar.present" $values.secretVolumes | fromJson -}}
 {{- $mounts = append $mounts (printf "/etc/sidecar-secrets/%s" $name) -}}
 {{- $store := dig "secrets" $name dict $config -}}
 {{- if ne (get $store "kind" | default "") "file" -}}
@@ -83,7 +83,7 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- end -}}
 {{- end -}}
 {{- range $file := regexFindAll "/var/run/tokens/[^\"]+" (toJson $config) -1 | uniq -}}
-{{- if not (hasKey $values.tokens (trimPrefix "/var/run/tokens/" $file)) -}}
+{{- if not (hasKey (include "sidecar.present" $values.tokens | fromJson) (trimPrefix "/var/run/tokens/" $file)) -}}
 {{- $problems = append $problems (printf "config: it reads %s, and there is no such token; add tokens.%s with its audience" $file (trimPrefix "/var/run/tokens/" $file)) -}}
 {{- end -}}
 {{- end -}}
@@ -91,7 +91,7 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- $problems = concat $problems (include "sidecar.references" (dict "value" $config "path" "config" "config" $config) | fromJsonArray) -}}
 
 {{- $bytes := len (toJson $config) -}}
-{{- range $_, $text := $values.files -}}{{- $bytes = add $bytes (len $text) | int -}}{{- end -}}
+{{- range $_, $text := include "sidecar.present" $values.files | fromJson -}}{{- $bytes = add $bytes (len $text) | int -}}{{- end -}}
 {{- if gt $bytes 1000000 -}}
 {{- $problems = append $problems (printf "files: they and sidecar.toml are %d bytes, and a ConfigMap holds 1 MiB" $bytes) -}}
 {{- end -}}

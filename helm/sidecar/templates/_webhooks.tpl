@@ -39,7 +39,7 @@ spec:
     - host: {{ $ingress.host | quote }}
       http:
         paths:
-          {{- range $name, $_ := .Values.config.webhooks }}
+          {{- range $name, $_ := (include "sidecar.given" . | fromJson).webhooks }}
           - path: {{ printf "/%s" $name | quote }}
             pathType: Exact
             backend: {service: {name: {{ $service | quote }}, port: {name: http}}}
@@ -62,7 +62,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   rules:
-    {{- range $name, $_ := .Values.config.webhooks }}
+    {{- range $name, $_ := (include "sidecar.given" . | fromJson).webhooks }}
     - matches:
         - path: {type: Exact, value: {{ printf "%s/%s" $route.pathPrefix $name | quote }}}
       {{- if $route.pathPrefix }}
