@@ -47,13 +47,15 @@ build/compiled/.made: $(VENV)/.dev tools/compile.py $(shell find sidecar -name '
 	@$(BIN)/python tools/compile.py build/compiled >build/compile.log 2>&1 || { tail -n 20 build/compile.log; exit 1; }
 	@touch $@
 
-# The tests run beside the compiled package, in a tree of their own, so that no source stands in its way.
+# The tests run beside the compiled package, in a tree of their own, so that no source stands in its way; but for those
+# of what is never compiled.
+UNCOMPILED := $(addprefix --ignore=tests/,helm operations kubernetes config)
 test-compiled: $(VENV)/.dev
 	@if ! command -v cc >/dev/null 2>&1; then echo "no C compiler is here; the compiled package is not tested"; exit 0; fi; \
 	$(MAKE) --no-print-directory compiled \
 	&& rm -rf build/compiled/tests \
-	&& cp -r tests docs helm tools requirements*.lock README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
-	&& cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(ARGS)
+	&& cp -r tests docs helm tools bench requirements*.lock README.md CHANGELOG.md sidecar.toml pyproject.toml Makefile build/compiled \
+	&& cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(UNCOMPILED) $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
