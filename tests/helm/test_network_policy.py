@@ -53,6 +53,15 @@ def test_telemetry_is_for_the_monitoring_namespace() -> None:
     assert spec["ingress"] == [{"from": MONITORING, "ports": [{"protocol": "TCP", "port": 4002}]}]
 
 
+@pytest.mark.parametrize("nobody", [[], None])
+def test_who_names_nobody_lets_nobody_read_metrics(nobody: list[Object] | None) -> None:
+    """A rule without `from` would let everybody in."""
+    values: Values = {"networkPolicy": {"monitoring": nobody}}
+    assert policy(values)["ingress"] == []
+    own = {"ports": [{"protocol": "TCP", "port": 8080}]}
+    assert policy(laid(values, {"networkPolicy": {"ingress": [own]}}))["ingress"] == [own]
+
+
 def test_it_binds_the_pods_that_carry_the_label() -> None:
     """Those of this sidecar; or others, by labels of their own."""
     assert policy({})["podSelector"] == {"matchLabels": {"sidecar.dev/name": "app-sidecar"}}

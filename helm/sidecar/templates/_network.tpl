@@ -14,12 +14,15 @@ spec:
     matchLabels:
       {{- include "sidecar.podLabels" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
+  {{- if or $policy.monitoring (include "sidecar.hasWebhooks" .) $policy.ingress }}
   ingress:
     # Telemetry, for Prometheus. The kubelet's probes come from the node and are always let in.
+    {{- with $policy.monitoring }}
     - from:
-        {{- toYaml $policy.monitoring | nindent 8 }}
+        {{- toYaml . | nindent 8 }}
       ports:
-        - {protocol: TCP, port: {{ include "sidecar.telemetryPort" . }}}
+        - {protocol: TCP, port: {{ include "sidecar.telemetryPort" $ }}}
+    {{- end }}
     {{- if include "sidecar.hasWebhooks" . }}
     # Webhooks.
     - ports:
@@ -33,6 +36,9 @@ spec:
     # The app's own.
     {{- toYaml . | nindent 4 }}
     {{- end }}
+  {{- else }}
+  ingress: []
+  {{- end }}
   egress:
     # Names.
     - to:
