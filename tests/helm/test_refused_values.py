@@ -77,6 +77,11 @@ BY_TEMPLATE: list[tuple[Values, str]] = [
     ({"terminationGracePeriodSeconds": 54}, "terminationGracePeriodSeconds: 54 is too short"),
     ({"config": {"sidecar": {"drain_timeout": "1m"}}}, "write at least 90"),
     ({"config": {"listen": {"telemetry": "127.0.0.1:4002"}}}, "config.listen.telemetry: 127.0.0.1:4002 cannot be"),
+    (
+        {"config": {"listen": {"telemetry": "0.0.0.0:4000"}}},
+        "config.listen.egress[0]: 127.0.0.1:4000 is already taken by config.listen.telemetry",
+    ),
+    (laid(HOOK, {"config": {"listen": {"webhooks": "[::]:4001"}}}), "config.listen.webhooks: [::]:4001 is already"),
     ({"config": {"listen": {"webhooks": "unix:/x.sock"}}}, "config.listen.webhooks: unix:/x.sock cannot be reached"),
     ({"socket": {"enabled": True}, "config": {"listen": {"egress": ["127.0.0.1:4000"]}}}, "socket.enabled: config"),
     ({"config": {"listen": {"egress": ["unix:/run/sidecar/x.sock"]}}}, "config.listen.egress: nothing is mounted"),

@@ -31,6 +31,24 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- $problems = append $problems (printf "config.listen.%s: %s cannot be reached from outside of the pod, by probes or by anybody; write 0.0.0.0:PORT, or [::]:PORT" $door $address) -}}
 {{- end -}}
 {{- end -}}
+{{- $doors := list (dict "path" "config.listen.admin" "address" (dig "listen" "admin" "127.0.0.1:4001" $config)) -}}
+{{- $doors = append $doors (dict "path" "config.listen.telemetry" "address" (dig "listen" "telemetry" "0.0.0.0:4002" $config)) -}}
+{{- if get $config "webhooks" -}}
+{{- $doors = append $doors (dict "path" "config.listen.webhooks" "address" (dig "listen" "webhooks" "0.0.0.0:4003" $config)) -}}
+{{- end -}}
+{{- range $index, $address := dig "listen" "egress" (list "127.0.0.1:4000") $config -}}
+{{- $doors = append $doors (dict "path" (printf "config.listen.egress[%d]" $index) "address" $address) -}}
+{{- end -}}
+{{- range $index, $door := $doors -}}
+{{- range $other := slice $doors 0 $index -}}
+{{- $port := regexFind "[0-9]+$" $door.address -}}
+{{- $hosts := list (trimSuffix $port $door.address) (trimSuffix $port $other.address) -}}
+{{- $isOne := or (eq (first $hosts) (last $hosts)) (has "0.0.0.0:" $hosts) (has "[::]:" $hosts) -}}
+{{- if and (not (hasPrefix "unix:" $door.address)) (not (hasPrefix "unix:" $other.address)) $port (ne $port "0") (eq $port (regexFind "[0-9]+$" $other.address)) $isOne -}}
+{{- $problems = append $problems (printf "%s: %s is already taken by %s; each listener has its own" $door.path $door.address $other.path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if $values.socket.enabled -}}
 {{- if not (contains "\"unix:/run/sidecar/" (toJson (dig "listen" "egress" list $config))) -}}
 {{- $problems = append $problems "socket.enabled: config.listen.egress names no socket in /run/sidecar; add \"unix:/run/sidecar/egress.sock\", or leave egress out" -}}
