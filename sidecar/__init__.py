@@ -31,7 +31,7 @@ handed over by `app.py`.
                   progress.py telling.py (what came of the items) together.py
     webhooks/     calls from the vendor: incoming.py (the verifier) message.py scheme.py (how a vendor signs, as data)
                   presets.py place.py reading.py signed.py key.py bearer.py fetched.py handshake.py
-                  door.py receiver.py (one webhook) repeated.py verifying.py keys.py config.py target.py
+                  door.py receiver.py (one webhook) verifying.py keys.py config.py target.py
                   event.py (what is stored) webhooks.py (all of them) delivery.py failing.py taker.py (the app)
                   batching.py fetching.py resource.py events.py (for people)
     admin/        for people and probes: health.py api.py page.py door.py problem.py ask.py table.py token.py
@@ -96,7 +96,7 @@ handed over by `app.py`.
                   verify.py config.py
     core/         the vocabulary, no I/O: call.py body.py outcome.py errors.py problem.py clock.py alarm.py tasks.py
                   section.py units.py statuses.py peer.py secret.py headers.py paths.py query.py hosts.py address.py
-                  bodies.py (in hand) ids.py advice.py (what a vendor told) rolling.py recent.py
+                  bodies.py (in hand) ids.py advice.py (what a vendor told) rolling.py recent.py repeated.py
 
 The life of a call.
 

@@ -46,7 +46,8 @@ class App:
 
     def __init__(self, config_path: Path, log_stream: FileIO | None = None) -> None:
         self._path = config_path
-        clock: Clock = SystemClock()
+        self._clock: Clock = SystemClock()
+        clock = self._clock
         metrics = Metrics()
         fd = 1 if log_stream is None else log_stream.fileno()
         self._writer = Writer(metrics.counter("sidecar_log_lines_dropped_total"), fd)
@@ -120,7 +121,7 @@ class App:
 
     async def start(self) -> None:
         """Load the config and open the doors. Raises ConfigError; nothing is left open then."""
-        quiet_libraries(self._log)
+        quiet_libraries(self._log, self._clock.now)
         self._writer.start()
         try:
             await self._load()

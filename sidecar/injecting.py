@@ -101,7 +101,7 @@ class Injecting:
     async def start(self) -> None:
         """Read the files and open the door. Raises ConfigError; nothing is left open then."""
         address, self._leave_s = _address(self._options), _leave(self._options)
-        quiet_libraries(self._log)
+        quiet_libraries(self._log, self._clock.now)
         quiet_hooks(self._log)
         for source in self._sources:
             await asyncio.to_thread(source.look)

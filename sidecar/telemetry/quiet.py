@@ -2,15 +2,18 @@
 
 aiohttp's server logger prints a traceback with the raw header on each bad request, and the asyncio logger prints what
 a task or transport held. Either may be a credential, so only the constant text, the kind of error and the place are
-written: never the arguments, never the error's own words.
+written: never the arguments, never the error's own words. Whoever can call can send what is malformed: so of records
+that are alike the first are lines, and the others are counted.
 """
 
 import logging
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 
+from sidecar.core.repeated import Repeated
 from sidecar.telemetry.log import Level, Log
 
 NAMES = ("aiohttp", "asyncio")  # Their children hand over to them.
@@ -21,9 +24,11 @@ _BAD_REQUESTS = ("aiohttp.http_exceptions", "aiohttp.web_exceptions", "aiohttp.c
 class _Lines(logging.Handler):
     """Writes a library's record as a line of ours."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, now: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._now = now
+        self._repeated = Repeated()  # Only under the handler's lock.
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the text as it stands in the library's code, unfilled."""
@@ -32,7 +37,9 @@ class _Lines(logging.Handler):
         if error is not None:
             fields["error"] = type(error).__name__
             fields["where"] = _where(error)
-        self._log.event(_level(record, error), "library", **fields)
+        times = self._repeated.came(str(fields), self._now())
+        if times is not None:
+            self._log.event(_level(record, error), "library", **fields, **times)
 
 
 def _level(record: logging.LogRecord, error: BaseException | None) -> Level:
@@ -54,9 +61,12 @@ def _where(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def quiet_libraries(log: Log) -> None:
-    """Turn the loggers of all libraries into lines of ours; called once, before the first door opens."""
-    lines = _Lines(log)
+def quiet_libraries(log: Log, now: Callable[[], float]) -> None:
+    """Turn the loggers of all libraries into lines of ours; called once, before the first door opens.
+
+    `now` is the time of the process's clock.
+    """
+    lines = _Lines(log, now)
     root = logging.getLogger()  # noqa: TID251 - the one place that touches the libraries' loggers.
     root.handlers[:] = [lines]
     root.setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ from sidecar.auth.secrets.held import Held
 from sidecar.auth.secrets.learning import Learning, NotKept
 from sidecar.core.body import Headers
 from sidecar.core.clock import Clock
+from sidecar.core.repeated import Repeated
 from sidecar.store.backlog import Backlog, Bounds, NewEntry
 from sidecar.store.base import StoreFailed, StoreFull
 from sidecar.telemetry.metrics import Metrics
@@ -24,7 +25,6 @@ from sidecar.webhooks.config import WebhookConfig
 from sidecar.webhooks.event import Head, encode, head_of, headers_of, id_in_conflict, id_of, key_of, line_of
 from sidecar.webhooks.incoming import Handshake, Incoming, NotVerified, Verified, Verifier
 from sidecar.webhooks.keys import Keys, KeyUnavailable
-from sidecar.webhooks.repeated import Repeated
 from sidecar.webhooks.verifying import revealed
 
 RETRY_AFTER = 5  # Seconds that a vendor is told to wait whose event cannot be stored now.

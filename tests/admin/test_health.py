@@ -133,7 +133,7 @@ async def test_no_byte_of_a_bad_request_is_logged(loggers: None) -> None:
     async def reload() -> dict[str, Any]:
         return broken()
 
-    quiet_libraries(log)
+    quiet_libraries(log, SystemClock().now)
     with redirect_stdout(out), redirect_stderr(out):
         doors = [
             await opened(health_app(lambda: None, lambda: (canary.encode(), canary))),  # A content type of no kind.
@@ -150,6 +150,20 @@ async def test_no_byte_of_a_bad_request_is_logged(loggers: None) -> None:
     told = b"\n".join(kept.lines).decode() + out.getvalue()
     assert canary not in told
     assert all(json.loads(line)["msg"] == "library" for line in kept.lines)
+
+
+async def test_a_flood_of_bad_requests_is_a_few_lines(loggers: None) -> None:
+    """Whoever reaches a door can send them without end; later ones are counted in a line a minute."""
+    kept, now = Kept(), 0.0
+    log = Log(LogConfig(level="debug"), kept, Redactor(), lambda: 0.0, lambda: 0.0)  # type: ignore[arg-type]
+    quiet_libraries(log, lambda: now)
+    door, port = await opened(health_app(lambda: None, lambda: (b"", "")))
+    for number in range(51):
+        now = 61.0 if number == 50 else 0.0
+        await send(port, b"GET /?\xff HTTP/1.1\r\n\r\n")
+    await door.close()
+    assert len(kept.lines) == 6
+    assert json.loads(kept.lines[-1])["times"] == 46
 
 
 def bad_requests(head: bytes) -> list[bytes]:

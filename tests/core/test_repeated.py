@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.webhooks.repeated import EVERY, FIRST, KINDS_MAX, OVER_AFTER, Repeated
+from sidecar.core.repeated import EVERY, FIRST, KINDS_MAX, OVER_AFTER, Repeated
 
 
 def test_a_flood_is_a_few_lines_and_then_one_a_minute_that_counts() -> None:

@@ -1,4 +1,4 @@
-"""Repeated: what is told of requests that nobody has to have a key for: refused ones, handshakes, and those put off.
+"""Repeated: what is told of requests that nobody has to have a key for: malformed and refused ones, handshakes.
 
 Whoever can call can call a thousand times a second, and a line for each would be the whole log. So the first of each
 kind are told one by one, with the reason, and the others by how many they were, from time to time.
@@ -9,7 +9,7 @@ import re
 FIRST = 5  # Lines of a kind that are written as they come.
 EVERY = 60.0  # Seconds between two lines of a kind then, as long as it goes on.
 OVER_AFTER = 600.0  # Seconds without any: what comes then is a first one again.
-KINDS_MAX = 32  # Of each webhook. What is of a further kind is told together, as one kind more.
+KINDS_MAX = 32  # What is of a further kind is told together, as one kind more.
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -24,7 +24,7 @@ class _Kind:
 
 
 class Repeated:
-    """Of one webhook, in this pod. A machine."""
+    """Of one webhook, or of all libraries, in this process. A machine."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
