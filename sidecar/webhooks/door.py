@@ -67,17 +67,18 @@ class Door:
             receiver.count("shed")
             return _BUSY
         try:
-            body = await self._read(request, bound)
+            try:
+                body = await self._read(request, bound)
+            except TimeoutError:
+                receiver.count("too_slow")
+                return Answer(408, [(b"Connection", b"close")])
+            except (ConnectionError, web.RequestPayloadError):  # The vendor hung up, or what it sent is no body.
+                receiver.count("broken_off")
+                return Answer(400, [(b"Connection", b"close")])
             if body is None:
                 return self._too_large(receiver)
             url = _url(request, receiver.config.url)
             return await receiver.receive(Incoming(request.method, url, list(request.raw_headers), body), request_id)
-        except TimeoutError:
-            receiver.count("too_slow")
-            return Answer(408, [(b"Connection", b"close")])
-        except (ConnectionError, web.RequestPayloadError):  # The vendor hung up, or what it sent is no body.
-            receiver.count("broken_off")
-            return Answer(400, [(b"Connection", b"close")])
         finally:
             self._bodies.give_back(room)
 
