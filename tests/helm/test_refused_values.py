@@ -126,6 +126,7 @@ BY_TEMPLATE: list[tuple[Values, str]] = [
     ({"aws": {"podIdentity": True, "roleArn": "arn:aws:iam::123456789012:role/r"}}, "aws.podIdentity: roleArn is"),
     ({"alerts": {"enabled": True}}, "alerts.runbookUrl: say where docs/runbook.md is published"),
     ({"files": {"x": "x" * 1_000_001}}, "files: they and sidecar.toml are"),
+    ({"files": {"a/b": "x", "a--b": "y"}}, "files.a/b: in the ConfigMap it has the same key as a--b"),
     (
         {"config": {"services": {"crm": {"auth": {"secret": "vendor:x"}}}}},
         'config.services.crm.auth.secret: its store is "vendor", and there is vendors; write another one, or add',

@@ -57,6 +57,16 @@ What a schema cannot say: values that do not fit together. A JSON list of senten
 {{- $problems = append $problems "config.listen.egress: nothing is mounted at /run/sidecar; set socket.enabled: true" -}}
 {{- end -}}
 
+{{- /* Files beside sidecar.toml: a ConfigMap's key holds no slash. */ -}}
+{{- $keys := dict -}}
+{{- range $path, $text := $values.files -}}
+{{- $key := replace "/" "--" $path -}}
+{{- if and (not (kindIs "invalid" $text)) (hasKey $keys $key) -}}
+{{- $problems = append $problems (printf "files.%s: in the ConfigMap it has the same key as %s; name one of them otherwise" $path (get $keys $key)) -}}
+{{- end -}}
+{{- $_ := set $keys $key $path -}}
+{{- end -}}
+
 {{- /* The order of routes. */ -}}
 {{- range $name, $service := get $config "services" | default dict -}}
 {{- if kindIs "map" $service -}}
