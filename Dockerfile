@@ -57,7 +57,7 @@ LABEL org.opencontainers.image.title="sidecar" \
       org.opencontainers.image.base.name="docker.io/library/python:${PYTHON}-slim"
 
 # The base brings pip; nothing is installed here any more.
-RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python*/site-packages/pip* /usr/local/lib/python*/ensurepip /root/.cache
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python*/site-packages/pip* /usr/local/lib/python*/ensurepip
 
 COPY --from=builder /opt/sidecar /opt/sidecar
 
