@@ -30,9 +30,7 @@ from sidecar.telemetry.redact import Redactor
 from sidecar.telemetry.writer import Writer
 
 WATCH_EVERY = 1.0  # Seconds between two looks at the files.
-LOOKS_MAX = (
-    3  # At files that change while they are read: then what was read is told as it is, and read once more later.
-)
+LOOKS_MAX = 3  # At files that change while they are read. Then what was read is told, and read once more later.
 FLUSH_MAX = 2.0  # Seconds that the last log lines may take; a reader that is stuck longer loses them.
 
 
